@@ -1,0 +1,39 @@
+# Needs python >= 3.11, git and make; everything else goes into .venv. Another Python: make PYTHON=python3.13 test
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+SNIPPETS := $(wildcard tests/docs)
+
+.PHONY: dev test check lock clean
+
+dev: $(READY) ## PostgreSQL, the Clerk emulator and an app, on this machine alone
+	@$(BIN)/tenantry dev $(ARGS)
+
+test: $(READY) ## all tests; make test ARGS="-k webhook --pg=18"
+	$(BIN)/pytest -n auto $(ARGS)
+
+check: $(READY) ## style, types, import boundaries, the snippets in the docs
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(if $(SNIPPETS),$(BIN)/pytest -q $(SNIPPETS))
+
+lock: ## pin every dependency again, with hashes and without the name of a registry
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header \
+		--extra dev --extra sqlalchemy --extra fastapi --group test --group check \
+		pyproject.toml -o requirements/dev.txt
+
+clean: ## the virtual environment, caches and local data
+	rm -rf .venv .tenantry .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the pinned dependencies into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

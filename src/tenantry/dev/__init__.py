@@ -1,0 +1,1 @@
+"""Everything an app needs on a developer's machine: PostgreSQL, the Clerk emulator and the app, in one process."""

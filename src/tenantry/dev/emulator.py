@@ -1,0 +1,76 @@
+"""The Clerk emulator of a development run, served on a thread."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from tenantry.dev.screen import Person, Screen
+from tenantry.dev.serving import address_of, serve_on_thread
+from tenantry.emulator.app import Emulator, create_app
+from tenantry.emulator.deliveries import Attempt
+from tenantry.emulator.records import User
+from tenantry.emulator.seed import DEFAULT, read_seed
+from tenantry.errors import ConfigurationError
+
+
+class LocalClerk:
+    """A running emulator at `url`."""
+
+    def __init__(self, url: str, emulator: Emulator) -> None:
+        self.url = url
+        self._emulator = emulator
+
+    def environment(self) -> dict[str, str]:
+        return self._emulator.environment(self.url)
+
+    def people(self) -> list[Person]:
+        """Everybody who can sign in, as of now."""
+        return [self._describe(user) for user in list(self._emulator.store.state.users.values())]
+
+    def token_command(self, person: Person, organization: str) -> str:
+        """A shell command that prints a session token."""
+        return f"curl -s {self.url}/emulator/tokens -d user={person.email} -d organization={organization}"
+
+    def _describe(self, user: User) -> Person:
+        state = self._emulator.store.state
+        memberships = tuple(
+            (state.organizations[membership.organization_id].name, _short(state.roles[membership.role_id].key))
+            for membership in state.memberships_of_user(user.id)
+        )
+        email = user.primary_email
+        name = " ".join(filter(None, (user.first_name, user.last_name)))
+        return Person(name or user.username or user.id, email.email_address if email else "", memberships)
+
+
+@contextmanager
+def open_emulator(
+    claimed: socket.socket, *, folder: Path, seed_file: Path | None, webhook_url: str, screen: Screen
+) -> Iterator[LocalClerk]:
+    """Serves an emulator that keeps itself in `folder` and delivers its events to `webhook_url`.
+
+    Raises ConfigurationError when the folder or the seed file cannot be used.
+    """
+    try:
+        emulator = Emulator(
+            folder=folder,
+            seed_data=read_seed(seed_file) if seed_file else DEFAULT,
+            webhook_urls=[webhook_url],
+            on_attempt=lambda attempt: _show(screen, attempt),
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigurationError("The Clerk emulator cannot start.", detail=str(error)) from None
+    with closing(emulator), serve_on_thread(create_app(emulator), claimed):
+        yield LocalClerk(address_of(claimed), emulator)
+
+
+def _show(screen: Screen, attempt: Attempt) -> None:
+    answer = str(attempt.status or attempt.error or "")
+    again = f", again in {attempt.retry_in:.0f} s" if attempt.retry_in is not None else ""
+    screen.show_delivery(attempt.event_type, attempt.message_id, f"{attempt.outcome} {answer}{again}")
+
+
+def _short(role_key: str) -> str:
+    return role_key.removeprefix("org:")

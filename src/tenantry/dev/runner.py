@@ -1,0 +1,148 @@
+"""Runs a development environment: database, emulator, migrations and app, in this order and stopped in reverse.
+
+One process, and PostgreSQL as its child. The app runs on the main thread, where its signals arrive; the emulator on a
+thread of its own, so that an app that waits for it while importing gets an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from tenantry.dev.emulator import LocalClerk, open_emulator
+from tenantry.dev.local_database import LocalDatabase, open_database
+from tenantry.dev.screen import Screen, Summary
+from tenantry.dev.serving import address_of, claim_port, load_app, serve
+from tenantry.errors import ConfigurationError
+
+APP_PORT = 8000
+EMULATOR_PORT = 4010
+WEBHOOK_PATH = "/webhooks/clerk"
+DEMO = "tenantry.dev.demo:app"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `tenantry dev` was asked for. A port of None means the first free one from the default on."""
+
+    app: str | None
+    app_dir: Path
+    port: int | None
+    emulator_port: int | None
+    data: Path
+    seed_file: Path | None
+    migrate: str | None
+
+
+def run(options: Options) -> None:
+    """Runs until Ctrl-C (returns), SIGTERM or SIGHUP (SystemExit). Raises TenantryError for what cannot be started."""
+    screen = Screen()
+    try:
+        with ending_on_signals(), ExitStack() as stack:
+            app_socket = stack.enter_context(claim_port(options.port, APP_PORT, "--port"))
+            emulator_socket = stack.enter_context(claim_port(options.emulator_port, EMULATOR_PORT, "--emulator-port"))
+            app_url = address_of(app_socket)
+            _make_data_folder(options.data)
+            screen.say("Starting PostgreSQL, the Clerk emulator and the app ...")
+            database = stack.enter_context(open_database(options.data / "postgres"))
+            clerk = stack.enter_context(
+                open_emulator(
+                    emulator_socket,
+                    folder=options.data / "emulator",
+                    seed_file=options.seed_file,
+                    webhook_url=app_url + WEBHOOK_PATH,
+                    screen=screen,
+                )
+            )
+            os.environ.update(database.environment() | clerk.environment() | _parties(app_url))
+            os.chdir(options.app_dir)
+            if options.migrate:
+                migrate(options.migrate)
+            app = load_app(options.app or DEMO, options.app_dir)
+            serve(app, app_socket, lambda: screen.show(_summarize(options, app_url, database, clerk)))
+    except KeyboardInterrupt:
+        screen.say("\nStopped.")
+
+
+def migrate(command: str) -> None:
+    """Runs the app's migrations. Raises ConfigurationError when they fail; their output is on the screen."""
+    try:
+        code = subprocess.run(shlex.split(command)).returncode
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The migration command '{command}' cannot be run: {error}") from None
+    if code != 0:
+        raise ConfigurationError(f"The migration command '{command}' failed with exit code {code}.")
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """SIGTERM and a closed terminal unwind like an exception, so that everything is stopped in order."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _make_data_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")  # databases and keys are no part of a project
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {folder} cannot be used: {error.strerror}.", hint="Choose another with --data."
+        ) from None
+
+
+def _parties(app_url: str) -> dict[str, str]:
+    port = urlsplit(app_url).port
+    return {"CLERK_AUTHORIZED_PARTIES": f"http://localhost:{port},http://127.0.0.1:{port}"}
+
+
+def _summarize(options: Options, app_url: str, database: LocalDatabase, clerk: LocalClerk) -> Summary:
+    addresses = [
+        ("App", f"{app_url}  ({options.app or 'the built-in demo'})"),
+        ("Clerk emulator", clerk.url),
+        ("PostgreSQL", database.label),
+        ("Data", str(options.data)),
+    ]
+    return Summary(addresses, clerk.people(), _next_steps(options, app_url, clerk))
+
+
+def _next_steps(options: Options, app_url: str, clerk: LocalClerk) -> list[tuple[str, str]]:
+    signed_in = next(((person, person.memberships[0][0]) for person in clerk.people() if person.memberships), None)
+    if signed_in is None:
+        return []
+    person, organization = signed_in
+    steps = [
+        (f"sign in as {person.name} in {organization}", f"TOKEN=$({clerk.token_command(person, organization)})"),
+    ]
+    if options.app:
+        return [*steps, ("ask the app", f'curl -H "Authorization: Bearer $TOKEN" {app_url}/')]
+    return [*steps, *_demo_steps(app_url)]
+
+
+def _demo_steps(app_url: str) -> list[tuple[str, str]]:
+    signed = 'curl -H "Authorization: Bearer $TOKEN"'
+    return [
+        (
+            "write a note there",
+            f"{signed} -H 'Content-Type: application/json' -d '{{\"text\": \"hello\"}}' {app_url}/notes",
+        ),
+        ("read the notes; as somebody in another organization you see none", f"{signed} {app_url}/notes"),
+    ]

@@ -1,0 +1,80 @@
+"""Memberships: who belongs to which organization, with which role."""
+
+from __future__ import annotations
+
+from tenantry.emulator import errors
+from tenantry.emulator.records import Membership, Metadata, Organization, Role
+from tenantry.emulator.store import metadata
+from tenantry.emulator.store.core import Core
+from tenantry.emulator.store.sessions import Sessions
+
+
+class Memberships:
+    def __init__(self, core: Core, sessions: Sessions) -> None:
+        self._core = core
+        self._sessions = sessions
+
+    def get(self, organization_id: str, user_id: str) -> Membership:
+        membership = self._core.state.membership(organization_id, user_id)
+        if membership is None:
+            raise errors.not_found("membership", f"of user {user_id} in {organization_id}")
+        return membership
+
+    def create(
+        self,
+        organization: Organization,
+        user_id: str,
+        role: Role,
+        *,
+        public_metadata: Metadata | None = None,
+        private_metadata: Metadata | None = None,
+    ) -> Membership:
+        self._check_new(organization, user_id)
+        now = self._core.clock()
+        membership = Membership(
+            id=self._core.identifiers.new("orgmem"),
+            created_at=now,
+            updated_at=now,
+            organization_id=organization.id,
+            user_id=user_id,
+            role_id=role.id,
+            public_metadata=metadata.check("public_metadata", public_metadata or {}),
+            private_metadata=metadata.check("private_metadata", private_metadata or {}),
+        )
+        self._core.create(membership)
+        self._core.recount(organization.id)
+        return membership
+
+    def change_role(self, membership: Membership, role: Role) -> Membership:
+        return self._core.update(membership, role_id=role.id)
+
+    def merge_metadata(self, membership: Membership, new: dict[str, Metadata]) -> Membership:
+        old = {param: getattr(membership, param) for param in new}
+        return self._core.update(membership, **metadata.merged(old, new))
+
+    def delete(self, membership: Membership) -> None:
+        self._sessions.leave(membership.user_id, membership.organization_id)
+        self._core.delete(membership)
+        self._core.recount(membership.organization_id)
+
+    def end_all(self, memberships: list[Membership]) -> None:
+        """Memberships that go because their user or organization goes."""
+        for membership in memberships:
+            self._sessions.leave(membership.user_id, membership.organization_id)
+            self._core.delete(membership, announce=self._core.assumptions.cascade_events)
+
+    def _check_new(self, organization: Organization, user_id: str) -> None:
+        if user_id not in self._core.state.users:
+            raise errors.not_found("user", user_id)
+        if self._core.state.membership(organization.id, user_id):
+            message = "The user is already a member of the organization."
+            raise errors.refused("already_a_member_in_organization", message, status=400)
+        check_room(self._core, organization)
+
+
+def check_room(core: Core, organization: Organization) -> None:
+    """ClerkError when the organization has as many members as it may; a limit of 0 is none (clerk.md 1.5)."""
+    limit = organization.max_allowed_memberships
+    if limit and len(core.state.members.get(organization.id, {})) >= limit:
+        message = f"You have reached your limit of {limit} organization memberships."
+        raise errors.refused("organization_membership_quota_exceeded", message)

@@ -1,0 +1,29 @@
+-- Writes the letters of a batch into the inbox, once each with their outcome, and answers for every delivery of it:
+-- `answers` holds those already decided, null where the next letter is meant. `changed`: the ids that merging wrote.
+create or replace function tenantry.answer_batch(answers jsonb[], letters tenantry.webhook_events[], changed text[])
+returns jsonb language plpgsql as $$
+declare
+  letter   tenantry.webhook_events;
+  recorded tenantry.webhook_events[] := '{}';
+  position integer;
+begin
+  foreach letter in array letters loop
+    if letter.outcome = 'stale' and (letter.data is null or letter.data #>> '{data,id}' = any (changed) or letter.org_id = any (changed)) then
+      letter.outcome := 'applied';
+    end if;
+    recorded := recorded || letter;
+    position := array_position(answers, null);
+    answers[position] := jsonb_strip_nulls(jsonb_build_object('message_id', letter.message_id, 'outcome', letter.outcome,
+      'type', letter.type, 'code', letter.error_code, 'error', letter.error));
+  end loop;
+
+  insert into tenantry.webhook_events as e (
+    message_id, type, instance_id, org_id, outcome, error_code, error, digest, occurred_at, data, body)
+  select r.message_id, r.type, r.instance_id, r.org_id, r.outcome, r.error_code, r.error, r.digest, r.occurred_at, r.data, r.body
+  from unnest(recorded) as r order by r.message_id
+  on conflict (message_id) do update set  -- refused once, for its instance; judged again
+    outcome = excluded.outcome, error_code = excluded.error_code, error = excluded.error,
+    type = excluded.type, org_id = excluded.org_id, data = excluded.data, body = excluded.body;
+  return to_jsonb(answers);
+end
+$$;

@@ -1,0 +1,31 @@
+-- Refuses what isolate_table_v1 cannot do, naming why.
+create or replace function tenantry.check_isolation_options(relation regclass, options jsonb, tenant_key text, permissions jsonb)
+returns void language plpgsql as $$
+declare
+  kind  "char";
+  owner oid;
+  wrong text;
+begin
+  perform tenantry.refuse_second_context();
+  select c.relkind, c.relowner into kind, owner from pg_class as c where c.oid = relation;
+  if kind not in ('r', 'p') then
+    perform tenantry.raise_error('TY030', format('%s is no table', relation));
+  elsif not pg_has_role(owner, 'usage') then
+    perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may isolate it, and you are %I', relation, owner::regrole::text, current_user));
+  elsif exists (select from pg_inherits where inhrelid = relation) and not exists (
+      select from tenantry.table_isolation as i join pg_inherits as h on h.inhparent = i.relation where h.inhrelid = check_isolation_options.relation) then
+    perform tenantry.raise_error('TY030', format('%s is a partition or child: isolate its parent', relation));
+  elsif tenant_key not in ('id', 'clerk_org_id') then
+    perform tenantry.raise_error('TY010', format('key %L is neither id nor clerk_org_id', tenant_key));
+  end if;
+  select option into wrong from jsonb_object_keys(options) as option where option not in ('column', 'key', 'backfill', 'permissions') limit 1;
+  if wrong is not null then
+    perform tenantry.raise_error('TY010', format('unknown option %L: column, key, backfill and permissions are known', wrong));
+  end if;
+  select command into wrong from jsonb_each(permissions) as p(command, permission)
+  where command not in ('select', 'insert', 'update', 'delete') or jsonb_typeof(permission) <> 'string' limit 1;
+  if wrong is not null then
+    perform tenantry.raise_error('TY010', format('permissions.%s: the commands are select, insert, update and delete, each with a permission', wrong));
+  end if;
+end
+$$;

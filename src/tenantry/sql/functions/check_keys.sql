@@ -1,0 +1,54 @@
+-- check_v1 about keys and indexes of isolated tables: TC1x.
+create or replace function tenantry.check_keys()
+returns table (name text, object text, code text, explanation text, fix text) language plpgsql stable as $$
+begin
+  -- A generated key is nobody's to choose, and a uuid cannot be guessed: neither tells.
+  return query
+  select 'unique-across-tenants', i.relation::text, 'TC10',
+    format('%s is unique across tenants: an insert that fails tells that another tenant has the value.', x.indexrelid::regclass),
+    format('create unique index concurrently on %s (%I, %s); -- then drop %s', i.relation, i.tenant_column,
+      (select string_agg(pg_get_indexdef(x.indexrelid, k, true), ', ' order by k) from generate_series(1, x.indnkeyatts) as k), x.indexrelid::regclass)
+  from tenantry.table_isolation as i
+  join pg_index as x on x.indrelid = i.relation and x.indisunique
+  join pg_attribute as t on t.attrelid = i.relation and t.attname = i.tenant_column
+  where i.mode = 'isolated' and not t.attnum = any (x.indkey) and not exists (select from pg_inherits where inhrelid = i.relation)
+    and not exists (
+      select from pg_attribute as a
+      where a.attrelid = i.relation and x.indnkeyatts = 1 and a.attnum = x.indkey[0]
+        and (a.atttypid = 'uuid'::regtype or (x.indisprimary and (a.atthasdef or a.attidentity <> ''))));
+
+  return query
+  select 'reference-across-tenants', i.relation::text, 'TC11',
+    format('Foreign key %I does not carry the tenant: a row may refer to another tenant''s, and its deletion may cascade there.', k.conname),
+    format('alter table %s add unique (%I, %s); alter table %s drop constraint %I, add foreign key (%I, %s) references %1$s (%2$I, %3$s);',
+      k.confrelid::regclass, there.tenant_column,
+      (select string_agg(quote_ident(a.attname), ', ' order by o) from unnest(k.confkey) with ordinality as c(n, o) join pg_attribute as a on a.attrelid = k.confrelid and a.attnum = c.n),
+      i.relation, k.conname, i.tenant_column,
+      (select string_agg(quote_ident(a.attname), ', ' order by o) from unnest(k.conkey) with ordinality as c(n, o) join pg_attribute as a on a.attrelid = k.conrelid and a.attnum = c.n))
+  from tenantry.table_isolation as i
+  join pg_constraint as k on k.conrelid = i.relation and k.contype = 'f' and k.conparentid = 0
+  join tenantry.table_isolation as there on there.relation = k.confrelid and there.mode = 'isolated'
+  where i.mode = 'isolated' and not exists (select from pg_inherits where inhrelid = i.relation)
+    and not exists (
+      select from generate_subscripts(k.conkey, 1) as n
+      join pg_attribute as mine on mine.attrelid = k.conrelid and mine.attnum = k.conkey[n]
+      join pg_attribute as theirs on theirs.attrelid = k.confrelid and theirs.attnum = k.confkey[n]
+      where mine.attname = i.tenant_column and theirs.attname = there.tenant_column);
+
+  -- Under any policy the planner may not run a function that could leak on rows the policy has not passed, so such an
+  -- index serves no query of a tenant: not lower(), LIKE, enum, numeric, jsonb, arrays, text search.
+  return query
+  select 'index-unusable', i.relation::text, 'TC12',
+    format('No policy lets a query use %s beyond its tenant: %s is not leakproof.', x.indexrelid::regclass, pg_get_indexdef(x.indexrelid, n + 1, true)),
+    format('Index a stored generated column (%s) led by %I, with a type whose comparison is leakproof: text, uuid, int, timestamptz.',
+      pg_get_indexdef(x.indexrelid, n + 1, true), i.tenant_column)
+  from tenantry.table_isolation as i
+  join pg_index as x on x.indrelid = i.relation
+  cross join lateral generate_series(0, x.indnkeyatts - 1) as n
+  join pg_opclass as o on o.oid = x.indclass[n]
+  where i.mode = 'isolated' and not exists (select from pg_inherits where inhrelid = i.relation)
+    and (x.indkey[n] = 0 or o.opcname like '%pattern_ops' or exists (
+      select from pg_amop as m join pg_operator as op on op.oid = m.amopopr join pg_proc as p on p.oid = op.oprcode
+      where m.amopfamily = o.opcfamily and m.amoplefttype = o.opcintype and m.amoprighttype = o.opcintype and not p.proleakproof));
+end
+$$;

@@ -1,0 +1,90 @@
+-- check_v1 about tables: TC0x.
+create or replace function tenantry.check_tables()
+returns table (name text, object text, code text, explanation text, fix text) language plpgsql stable as $$
+begin
+  -- Migration tools' own tables count as bookkeeping while no tenant can reach them.
+  return query
+  select 'table-unclassified', c.oid::regclass::text, 'TC01', 'This table is neither isolated nor shared.',
+    format('select tenantry.isolate_table_v1(%L); -- or: select tenantry.share_table_v1(%1$L, ''read'');', c.oid::regclass)
+  from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'p', 'f')
+    and n.nspname not in ('pg_catalog', 'information_schema', 'tenantry') and n.nspname !~ '^pg_(toast|temp)'
+    and not exists (select from tenantry.table_isolation as i where i.relation = c.oid)
+    and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+    and not exists (select from pg_inherits as h join tenantry.table_isolation as i on i.relation = h.inhparent where h.inhrelid = c.oid)
+    and not (c.relname in ('alembic_version', '_prisma_migrations', '__drizzle_migrations', 'schema_migrations', 'django_migrations')
+             and not has_table_privilege('tenantry_tenant', c.oid, 'select, insert, update, delete'));
+
+  return query
+  select 'isolation-off', i.relation::text, 'TC02', 'Row level security is not on, or not forced: the owner sees every tenant.',
+    format('alter table %s enable row level security, force row level security;', i.relation)
+  from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
+  where i.mode = 'isolated' and not (c.relrowsecurity and c.relforcerowsecurity);
+
+  return query
+  select 'policy-changed', i.relation::text, 'TC03',
+    'A policy of the isolation is missing, was changed, or does not hold for the table''s owner.',
+    format('select tenantry.isolate_table_v1(%L, %L);', i.relation, jsonb_build_object('column', i.tenant_column, 'key', i.tenant_key, 'permissions', i.permissions))
+  from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
+  where i.mode = 'isolated' and (
+    not exists (
+      select from pg_policy as p
+      where p.polrelid = i.relation and p.polname = 'tenantry_isolation' and not p.polpermissive and p.polcmd = '*'
+        and p.polroles @> array['tenantry_tenant'::regrole::oid, c.relowner]
+        and pg_get_expr(p.polqual, p.polrelid) = pg_get_expr(p.polwithcheck, p.polrelid)
+        and pg_get_expr(p.polqual, p.polrelid) ~ format('^\(%s(\)?::text)? = (\( SELECT )?(tenantry\.)?current_%s\(\)( AS \w+\))?\)$',
+          case when quote_ident(i.tenant_column) = i.tenant_column then i.tenant_column::text else quote_ident(i.tenant_column) end,
+          case i.tenant_key when 'id' then 'tenant_id' else 'org_id' end))
+    or not exists (
+      select from pg_policy as p
+      where p.polrelid = i.relation and p.polname = 'tenantry_access' and p.polpermissive and p.polcmd = '*'
+        and p.polroles @> array['tenantry_tenant'::regrole::oid, c.relowner])
+    or exists (
+      select from jsonb_object_keys(i.permissions) as command
+      where not exists (select from pg_policy as p where p.polrelid = i.relation and p.polname = 'tenantry_may_' || command and not p.polpermissive)));
+
+  return query
+  select 'stray-policy', p.polrelid::regclass::text, 'TC04',
+    format('Policy %I is not Tenantry''s. It cannot widen the isolation, but it may open the table to roles outside it.', p.polname),
+    format('drop policy %I on %s;', p.polname, p.polrelid::regclass)
+  from pg_policy as p join tenantry.table_isolation as i on i.relation = p.polrelid
+  where i.mode = 'isolated' and p.polname not like 'tenantry\_%' and p.polpermissive;
+
+  return query
+  select 'partition-open', h.inhrelid::regclass::text, 'TC05', format('A partition or child of %s that is not isolated itself.', i.relation),
+    format('select tenantry.isolate_table_v1(%L, %L);', i.relation, jsonb_build_object('column', i.tenant_column, 'key', i.tenant_key, 'permissions', i.permissions))
+  from tenantry.table_isolation as i join pg_inherits as h on h.inhparent = i.relation
+  where i.mode = 'isolated' and not exists (select from tenantry.table_isolation as child where child.relation = h.inhrelid and child.mode = 'isolated');
+
+  return query
+  select 'tenant-column-loose', i.relation::text, 'TC06', format('%I may be null or has no default of the current tenant.', i.tenant_column),
+    format('select tenantry.isolate_table_v1(%L, %L);', i.relation, jsonb_build_object('column', i.tenant_column, 'key', i.tenant_key, 'permissions', i.permissions))
+  from tenantry.table_isolation as i
+  join pg_attribute as a on a.attrelid = i.relation and a.attname = i.tenant_column
+  left join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum
+  where i.mode = 'isolated' and not exists (select from pg_inherits where inhrelid = i.relation)
+    and (not a.attnotnull or coalesce(pg_get_expr(f.adbin, f.adrelid) !~ 'current_(tenant|org)_id\(\)', true));
+
+  return query
+  select 'no-tenant-index', i.relation::text, 'TC07', format('No index begins with %I: every query reads every tenant''s rows.', i.tenant_column),
+    format('create index concurrently on %s (%I);', i.relation, i.tenant_column)
+  from tenantry.table_isolation as i
+  where i.mode = 'isolated' and not exists (
+    select from pg_index as x join pg_attribute as a on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
+    where x.indrelid = i.relation and a.attname = i.tenant_column and x.indpred is null and x.indisvalid);
+
+  return query
+  select 'truncate-granted', i.relation::text, 'TC08', format('%s may TRUNCATE, which asks no policy.', g.grantee::regrole),
+    format('revoke truncate on %s from %s;', i.relation, case when g.grantee = 0 then 'public' else g.grantee::regrole::text end)
+  from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
+  cross join lateral aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) as g
+  where i.mode in ('isolated', 'read') and g.privilege_type = 'TRUNCATE';
+
+  return query
+  select 'shared-names-a-tenant', i.relation::text, 'TC09', 'This table is shared by all tenants, yet it refers to a tenant.',
+    format('select tenantry.isolate_table_v1(%L);', i.relation)
+  from tenantry.table_isolation as i
+  where i.mode in ('read', 'write') and exists (
+    select from pg_constraint as k where k.conrelid = i.relation and k.contype = 'f' and k.confrelid = 'tenantry.tenants'::regclass);
+end
+$$;

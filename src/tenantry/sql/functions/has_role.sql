@@ -1,0 +1,8 @@
+-- Whether the user has this role (with or without `org:`) in the current tenant; TY001 without one.
+create or replace function tenantry.has_role(role text)
+returns boolean language plpgsql stable parallel safe as $$
+begin
+  perform tenantry.current_tenant_id();
+  return coalesce(tenantry.role_key(role) = current_setting('tenantry.role', true), false);
+end
+$$;

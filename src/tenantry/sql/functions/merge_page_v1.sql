@@ -1,0 +1,35 @@
+-- Merges a page of Clerk's Backend API, and absences that were confirmed.
+--
+-- kind:    users, organizations, memberships, invitations, domains, roles, permissions
+-- page:    the page's objects as an array, or the answer itself: {"data": [...], "total_count": n}
+-- options: {"observed_at": <ms; the answer's Date header, required>, "instance_id": "ins_...",
+--           "absent": ["<id>", ...]}: not in a complete listing, and each confirmed by a request of its own at observed_at
+-- returns: {"seen": n, "changed": ["<id>", ...]}
+--
+-- Who may call: tenantry_app. Absences must be merged before the next listing begins: what a page repeats unchanged is
+-- not written, so a later sighting leaves no trace that an absence of before could be held against.
+-- Locks: as merge_snapshots says.
+create or replace function tenantry.merge_page_v1(kind text, page jsonb, options jsonb)
+returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+declare
+  objects constant jsonb := case when jsonb_typeof(page) = 'object' then page -> 'data' else page end;
+  seen_at constant timestamptz := tenantry.clerk_time(options -> 'observed_at');
+  snapshots tenantry.snapshots;
+  changed   text[];
+begin
+  if jsonb_typeof(objects) is distinct from 'array' then
+    perform tenantry.raise_error('TY010', 'the page is neither an array nor {"data": [...]}');
+  elsif seen_at is null then
+    perform tenantry.raise_error('TY010', 'options lack observed_at');
+  elsif kind is null or kind not in ('users', 'organizations', 'memberships', 'invitations', 'domains', 'roles', 'permissions') then
+    perform tenantry.raise_error('TY010', format('unknown kind %L', kind));
+  end if;
+  perform tenantry.bind_instance(tenantry.clerk_text(options, 'instance_id'));
+  perform tenantry.state_cause('reconcile');
+  snapshots := tenantry.join_snapshots(
+    tenantry.read_objects(kind, objects, seen_at),
+    tenantry.read_endings(kind, coalesce(tenantry.clerk_texts(options, 'absent'), '{}'), seen_at, false));
+  changed := tenantry.merge_snapshots(snapshots);
+  return jsonb_build_object('seen', jsonb_array_length(objects), 'changed', to_jsonb(changed));
+end
+$$;

@@ -1,0 +1,36 @@
+-- Merges snapshots of every kind, parents before children; answers the ids of the objects that changed.
+-- Locks: advisory locks on (tenant), (user), (tenant, user), all at once and in order, so that the transitions written
+-- to `changes` are the real ones however many merge at a time; then rows, table by table, each in key order.
+create or replace function tenantry.merge_snapshots(s tenantry.snapshots)
+returns text[] language plpgsql as $$
+#variable_conflict use_column
+declare
+  firm    constant boolean := coalesce(s.firm, false);
+  changed text[] := '{}';
+begin
+  perform case when alone then pg_advisory_xact_lock(hashtext('tenantry.merge'), bucket)
+               else pg_advisory_xact_lock_shared(hashtext('tenantry.merge'), bucket) end
+  from (
+    -- 1024 buckets: a page of 500 members must not fill the server's lock table.
+    select hashtext(name) & 1023 as bucket, bool_or(alone) as alone
+    from (
+      select 'tenant:' || t.id, t.deleted_at is not null or t.last_absent is not null from unnest(s.tenants) as t
+      union all select 'user:' || u.id, u.deleted_at is not null or u.last_absent is not null from unnest(s.users) as u
+      union all select 'member:' || coalesce(m.tenant_id, k.tenant_id) || ':' || coalesce(m.user_id, k.user_id), true
+        from unnest(s.memberships) as m left join tenantry.tenant_memberships as k on k.id = m.id
+        where coalesce(m.tenant_id, k.tenant_id) is not null and coalesce(m.user_id, k.user_id) is not null
+    ) as wanted(name, alone)
+    group by 1 order by 1
+  ) as locks;
+
+  if s.tenants is not null then changed := changed || tenantry.merge_tenants(s.tenants, firm); end if;
+  if s.users is not null then changed := changed || tenantry.merge_users(s.users, firm); end if;
+  if s.memberships is not null then changed := changed || tenantry.merge_memberships(s.memberships, firm); end if;
+  if s.invitations is not null then changed := changed || tenantry.merge_invitations(s.invitations, firm); end if;
+  if s.domains is not null then changed := changed || tenantry.merge_domains(s.domains, firm); end if;
+  if s.roles is not null then changed := changed || tenantry.merge_roles(s.roles, firm); end if;
+  if s.permissions is not null then changed := changed || tenantry.merge_permissions(s.permissions, firm); end if;
+  if s.ended_sessions is not null then changed := changed || tenantry.merge_ended_sessions(s.ended_sessions); end if;
+  return changed;
+end
+$$;

@@ -1,0 +1,10 @@
+-- AFTER INSERT of memberships, per statement: see note_member_changes.
+create or replace function tenantry.note_memberships_inserted()
+returns trigger language plpgsql as $$
+begin
+  if exists (select from new_rows) then
+    perform tenantry.note_member_changes('{}', array(select n from new_rows as n));
+  end if;
+  return null;
+end
+$$;

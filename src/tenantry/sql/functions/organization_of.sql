@@ -1,0 +1,10 @@
+-- The id of the organization an object belongs to: embedded, named, or in either place Clerk puts
+-- `public_organization_data`.
+create or replace function tenantry.organization_of(object jsonb)
+returns text language sql immutable parallel safe as $$
+  select coalesce(
+    tenantry.clerk_text(object -> 'organization', 'id'),
+    tenantry.clerk_text(object, 'organization_id'),
+    tenantry.clerk_text(object -> 'public_organization_data', 'id'),
+    tenantry.clerk_text(object #> '{data,public_organization_data}', 'id'))
+$$;

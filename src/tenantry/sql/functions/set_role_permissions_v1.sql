@@ -1,0 +1,32 @@
+-- Replaces the app's map of Clerk role to app permissions.
+--
+-- map:     {"org:admin": ["documents:*", ...], ...}
+-- returns: {"added": n, "removed": n, "unknown_roles": ["org:..."]}: mirrored roles the map does not name; they get nothing
+--
+-- Who may call: tenantry_app. Locks: the table, against another replacement.
+create or replace function tenantry.set_role_permissions_v1(map jsonb)
+returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+declare
+  added   bigint;
+  removed bigint;
+begin
+  if jsonb_typeof(map) is distinct from 'object' then
+    perform tenantry.raise_error('TY010', 'the map is not {"<role>": ["<permission>", ...]}');
+  end if;
+  lock table tenantry.role_permissions in share row exclusive mode;
+  with wanted as (
+    select distinct tenantry.role_key(role) as role, permission
+    from jsonb_each(map) as entry(role, permissions), lateral jsonb_array_elements_text(permissions) as permission
+  ), gone as (
+    delete from tenantry.role_permissions as known
+    where not exists (select from wanted where (wanted.role, wanted.permission) = (known.role, known.permission))
+    returning 1
+  ), come as (
+    insert into tenantry.role_permissions select * from wanted on conflict do nothing returning 1
+  )
+  select (select count(*) from come), (select count(*) from gone) into added, removed;
+  return jsonb_build_object('added', added, 'removed', removed, 'unknown_roles', (
+    select coalesce(jsonb_agg(distinct r.key), '[]') from tenantry.roles as r
+    where r.ended_at is null and not exists (select from jsonb_object_keys(map) as k where tenantry.role_key(k) = r.key)));
+end
+$$;

@@ -1,0 +1,19 @@
+-- Sets the tenant of this transaction for work without a token: jobs, handlers, shells.
+--
+-- reason:  why, for the server's log
+-- options: {"user_id": "user_..."}: act for this user, whose membership is checked now. Without one the app itself
+--          acts: with every permission, and no role
+-- returns: as set_tenant_v1; raises TY002, TY010, TY012 to TY015, TY020
+--
+-- Who may call: tenantry_app.
+create or replace function tenantry.set_tenant_by_id_v1(tenant_id uuid, reason text, options jsonb default '{}')
+returns jsonb language plpgsql as $$
+begin
+  perform tenantry.refuse_second_context();
+  if coalesce(trim(reason), '') = '' then
+    perform tenantry.raise_error('TY010', 'state a reason');
+  end if;
+  raise log 'tenantry: tenant % set by id: %', tenant_id, reason;
+  return tenantry.enter_tenant(tenantry.resolve_tenant(tenant_id, tenantry.clerk_text(options, 'user_id')));
+end
+$$;

@@ -1,0 +1,77 @@
+-- Deliveries as they came, what really changed, and who has read how far.
+set local role tenantry_owner;
+
+-- The inbox: every verified delivery with its outcome. Dead letters are the rows with outcome 'failed'.
+create table tenantry.webhook_events (
+  message_id  text primary key,              -- svix-id: the same on every retry and replay
+  type        text,
+  instance_id text,
+  org_id      text,                          -- the organization it is about, where it names one
+  outcome     text not null,
+  error_code  text,                          -- SQLSTATE, for failed and refused
+  error       text,
+  digest      bytea not null,                -- sha256 of the body: the same id with other bytes is refused
+  conflicts   integer not null default 0,    -- how often that happened
+  occurred_at timestamptz,                   -- Clerk's clock
+  received_at timestamptz not null default clock_timestamp(),  -- ours
+  data        jsonb,                         -- the event, for types the mirror uses
+  body        text,                          -- the delivery as it came, for dead letters alone
+  constraint webhook_events_outcome check (outcome in ('applied', 'stale', 'ignored', 'failed', 'refused'))
+);
+create index webhook_events_by_time on tenantry.webhook_events (received_at);
+create index webhook_events_dead_letters on tenantry.webhook_events (received_at) where outcome in ('failed', 'refused');
+
+-- Sessions ended, removed or revoked: their tokens are refused until none can be valid any more.
+create table tenantry.ended_sessions (
+  session_id text primary key,
+  ended_at   timestamptz not null,
+  keep_until timestamptz not null
+);
+create index ended_sessions_by_keep_until on tenantry.ended_sessions (keep_until);
+
+-- What really changed, once each. `seq` is the order of writing; `pos`, given to committed rows by
+-- `sequence_changes_v1`, is the order of reading.
+create table tenantry.changes (
+  seq        bigint generated always as identity primary key,
+  pos        bigint unique,
+  kind       text not null,                  -- tenant.created, member.joined, member.role_changed, ...
+  object_id  text not null,
+  tenant_id  uuid,
+  user_id    text,
+  before     jsonb,
+  after      jsonb,
+  cause      text not null,                  -- webhook, reconcile or token
+  message_id text,                           -- of the delivery that caused it
+  at         timestamptz not null default clock_timestamp()
+);
+create index changes_unsequenced on tenantry.changes (seq) where pos is null;
+create sequence tenantry.changes_pos owned by tenantry.changes.pos;
+
+-- A named reader's position in `changes`.
+create table tenantry.consumers (
+  name     text primary key,
+  pos      bigint not null default 0,
+  moved_at timestamptz not null default now()
+);
+
+create table tenantry.reconcile_runs (
+  id          bigint generated always as identity primary key,
+  started_at  timestamptz not null default now(),
+  finished_at timestamptz,
+  state       jsonb not null default '{}',   -- where a killed run goes on
+  counts      jsonb not null default '{}',
+  drift       jsonb not null default '{}'
+);
+
+-- What a source showed, read into rows: the one thing that merging takes. `firm`: a sighting alone is worth a write.
+create type tenantry.snapshots as (
+  tenants        tenantry.tenants[],
+  users          tenantry.users[],
+  memberships    tenantry.tenant_memberships[],
+  invitations    tenantry.invitations[],
+  domains        tenantry.domains[],
+  roles          tenantry.roles[],
+  permissions    tenantry.permissions[],
+  ended_sessions tenantry.ended_sessions[],
+  firm           boolean
+);

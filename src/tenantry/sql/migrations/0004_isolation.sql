@@ -1,0 +1,12 @@
+-- Which tables are isolated or shared, and the isolation of the mirror itself.
+set local role tenantry_owner;
+
+create table tenantry.table_isolation (
+  relation      regclass primary key,
+  mode          text not null,
+  tenant_column name,                        -- isolated tables only
+  tenant_key    text,                        -- which column of `tenants` it holds: id, clerk_org_id
+  permissions   jsonb not null default '{}', -- command -> permission
+  constraint table_isolation_mode check (mode in ('isolated', 'read', 'write', 'none')),
+  constraint table_isolation_key check (mode <> 'isolated' or (tenant_column is not null and tenant_key in ('id', 'clerk_org_id')))
+);

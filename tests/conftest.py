@@ -1,0 +1,143 @@
+"""What every test may ask for: a PostgreSQL of both ends of the version range, a fresh database, a tool or a skip.
+
+Options: `--pg=18` runs database tests on one version. With `TENANTRY_REQUIRE_ALL=1` what a machine lacks fails the
+tests that need it, instead of skipping them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server, start_server
+
+from tenantry.errors import ConfigurationError
+
+TEMPLATE = "tenantry_template"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pg", type=int, action="append", choices=VERSIONS, help="run database tests on this PostgreSQL version only"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "requires(*tools): skip, with a reason, where one of these tools is missing")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("requires"):
+        for tool in mark.args:
+            if not TOOLS[tool]():
+                lack(f"{tool} is not installed on this machine")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "pg_version" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--pg") or VERSIONS
+        metafunc.parametrize("pg_version", chosen, ids=[f"pg{version}" for version in chosen], scope="session")
+
+
+def lack(reason: str) -> None:
+    """Skips the test; fails it where everything is required."""
+    if os.environ.get("TENANTRY_REQUIRE_ALL") == "1":
+        pytest.fail(f"{reason}, and TENANTRY_REQUIRE_ALL=1 is set", pytrace=False)
+    pytest.skip(reason)
+
+
+def has_chromium() -> bool:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return any(shutil.which(name) for name in names)
+
+
+TOOLS: dict[str, Callable[[], bool]] = {
+    "node": lambda: shutil.which("node") is not None,
+    "npm": lambda: shutil.which("npm") is not None,
+    "psql": lambda: shutil.which("psql") is not None,
+    "git": lambda: shutil.which("git") is not None,
+    "chromium": has_chromium,
+}
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Server]]:
+    """Starts a version's server on first use and keeps it for the session."""
+    running: dict[int, Server] = {}
+
+    def serve(version: int) -> Server:
+        if version not in running:
+            running[version] = start_server(version, _reachable(tmp_path_factory.mktemp("postgres")))
+        return running[version]
+
+    yield serve
+    for server in running.values():
+        server.postgres.stop()
+
+
+@pytest.fixture(scope="session")
+def server(pg_version: int, servers: Callable[[int], Server]) -> Server:
+    """A server of each supported end of the version range in turn."""
+    try:
+        return servers(pg_version)
+    except ConfigurationError as error:
+        lack(error.message)
+        raise
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> str:
+    """The name of a database with the tenantry schema, made once a server."""
+    server.make_template(TEMPLATE, _install_schema)
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(server: Server, template: str) -> Iterator[Database]:
+    """A fresh database with the tenantry schema."""
+    made = server.create(template)
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture
+def empty_database(server: Server) -> Iterator[Database]:
+    """A fresh database with nothing in it; roles of other tests exist, as roles are the server's."""
+    made = server.create()
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture
+def open_tmp_path(tmp_path: Path) -> Path:
+    """A temporary folder that a server without root's rights can reach."""
+    return _reachable(tmp_path)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody used a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _install_schema(database: Database) -> None:
+    from tenantry import schema
+
+    with database.connect(SUPERUSER) as connection:
+        schema.install(connection, app_roles=[APP, OWNER])
+
+
+def _reachable(directory: Path) -> Path:
+    """pytest's folders are closed to other users, and root's server runs as one: opens the ones that are pytest's."""
+    if os.geteuid() == 0:
+        for folder in (directory, *directory.parents):
+            if "pytest-of-" not in str(folder):
+                break
+            folder.chmod(folder.stat().st_mode | 0o011)
+    return directory

@@ -1,0 +1,254 @@
+"""`tenantry dev` wires database, emulator and app together, and takes everything down with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from databases import APP, SUPERUSER, Database
+from processes import children_of, is_alive, wait_until
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+UP = "Webhooks delivered"
+
+AN_APP = """
+import os
+import psycopg
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+received = []
+
+async def state(request):
+    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+        query = "select current_user, rolsuper or rolbypassrls from pg_roles where rolname = current_user"
+        login, privileged = connection.execute(query).fetchone()
+        kept = connection.execute("select to_regclass('made_by_migration') is not null").fetchone()[0]
+    names = [name for name in os.environ if name.startswith(("CLERK_", "TENANTRY_"))]
+    return JSONResponse({"login": login, "privileged": privileged, "migrated": kept, "received": received,
+                         "environment": {name: os.environ[name] for name in names}, "folder": os.getcwd()})
+
+async def webhook(request):
+    received.append((await request.json())["type"])
+    return Response(status_code=204)
+
+app = Starlette(routes=[Route("/", state), Route("/webhooks/clerk", webhook, methods=["POST"])])
+"""
+
+A_MIGRATION = """
+import os, psycopg
+with psycopg.connect(os.environ["TENANTRY_MIGRATION_URL"]) as connection:
+    connection.execute("create table if not exists made_by_migration as select current_user::text as owner")
+"""
+
+
+@pytest.fixture
+def project(open_tmp_path: Path) -> Path:
+    folder = open_tmp_path / "project"
+    folder.mkdir()
+    (folder / "an_app.py").write_text(AN_APP)
+    (folder / "a_migration.py").write_text(A_MIGRATION)
+    return folder
+
+
+class Run:
+    """A running `tenantry dev` and what it printed so far."""
+
+    def __init__(self, project: Path, *arguments: str, **environment: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE", "TENANTRY_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tenantry", "dev", "--port", "0", "--emulator-port", "0", *arguments],
+            cwd=project,
+            env=clean | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.printed = ""
+
+    def read_until(self, text: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.printed += line
+            if text in line:
+                return line
+        raise AssertionError(f"'{text}' was never printed, but:\n{self.printed}")
+
+    def finish(self) -> tuple[int, str]:
+        """Exit code and everything printed."""
+        assert self.process.stdout is not None
+        self.printed += self.process.stdout.read()
+        return self.process.wait(30), self.printed
+
+    def everyone(self) -> list[int]:
+        return [self.process.pid, *children_of(self.process.pid)]
+
+    @property
+    def app_url(self) -> str:
+        found = re.search(r"App +(http://127\.0\.0\.1:\d+)", self.printed)
+        assert found
+        return found.group(1)
+
+    def state(self) -> dict[str, Any]:
+        with urllib.request.urlopen(self.app_url, timeout=30) as response:
+            return json.load(response)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def running(project: Path, *arguments: str, **environment: str) -> Iterator[Run]:
+    run = Run(project, *arguments, **environment)
+    try:
+        yield run
+    finally:
+        run.process.kill()
+        assert run.process.stdout is not None
+        run.process.stdout.close()
+        run.process.wait()
+
+
+def test_the_app_gets_an_ordinary_login_and_the_emulators_keys(project: Path) -> None:
+    with running(project, "--app", "an_app:app") as run:
+        run.read_until(UP)
+        state = run.state()
+    assert (state["login"], state["privileged"]) == ("app", False)
+    assert state["environment"].keys() >= {
+        "CLERK_API_URL",
+        "CLERK_PUBLISHABLE_KEY",
+        "CLERK_SECRET_KEY",
+        "CLERK_WEBHOOK_SIGNING_SECRET",
+        "TENANTRY_MIGRATION_URL",
+    }
+    assert f"http://localhost:{run.app_url.rpartition(':')[2]}" in state["environment"]["CLERK_AUTHORIZED_PARTIES"]
+    assert state["folder"] == str(project)
+
+
+def test_the_screen_names_the_people_and_prints_a_line_per_webhook(project: Path) -> None:
+    with running(project, "--app", "an_app:app") as run:
+        run.read_until(UP)
+        assert "ada@example.test" in run.printed
+        assert "delivered 204" in run.read_until("organization.created")
+        assert wait_until(lambda: "organization.created" in run.state()["received"])
+
+
+def test_the_command_that_signs_in_works_as_it_is_printed(project: Path) -> None:
+    with running(project, "--app", "an_app:app") as run:
+        command = run.read_until("TOKEN=").strip()
+        run.read_until(UP)
+        answer = subprocess.run(["sh", "-c", f'{command}; echo "$TOKEN"'], capture_output=True, text=True)
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", answer.stdout.strip()), answer
+
+
+@ON_LINUX
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
+)
+def test_no_process_is_left_behind(project: Path, number: signal.Signals, code: int) -> None:
+    with running(project, "--app", "an_app:app") as run:
+        run.read_until(UP)
+        everyone = run.everyone()
+        assert len(everyone) > 1
+        run.process.send_signal(number)
+        left, printed = run.finish()
+        assert left == code
+        assert "Traceback" not in printed
+        assert wait_until(lambda: not any(map(is_alive, everyone)))
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import no_such_package", "No module named 'no_such_package'"),
+        ("app = None", "not an ASGI app"),
+    ],
+)
+def test_an_app_that_fails_to_import_ends_the_run_with_a_sentence(project: Path, code: str, told: str) -> None:
+    (project / "broken.py").write_text(code)
+    with running(project, "--app", "broken:app") as run:
+        code_left, printed = run.finish()
+    assert code_left == 2
+    assert told in printed
+    assert "Traceback" not in printed
+
+
+def test_an_app_whose_start_up_fails_ends_the_run(project: Path) -> None:
+    (project / "broken.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    await receive()\n"
+        "    await send({'type': 'lifespan.startup.failed', 'message': 'no licence'})\n"
+    )
+    with running(project, "--app", "broken:app") as run:
+        code, printed = run.finish()
+    assert code == 1
+    assert "no licence" in printed
+    assert "The app did not start." in printed
+
+
+def test_migrations_run_as_the_owner_before_the_app(project: Path) -> None:
+    with running(project, "--app", "an_app:app", "--migrate", f"{sys.executable} a_migration.py") as run:
+        run.read_until(UP)
+        assert run.state()["migrated"] is True
+
+
+@pytest.mark.parametrize("command", ["false", "no-such-command", "an 'unfinished quote"])
+def test_a_failing_migration_ends_the_run(project: Path, command: str) -> None:
+    with running(project, "--app", "an_app:app", "--migrate", command) as run:
+        code, printed = run.finish()
+    assert code == 2
+    assert f"The migration command '{command}'" in printed
+    assert "Traceback" not in printed
+
+
+def test_the_data_is_kept_between_runs(project: Path) -> None:
+    with running(project, "--app", "an_app:app", "--migrate", f"{sys.executable} a_migration.py") as first:
+        first.read_until(UP)
+        key = first.state()["environment"]["CLERK_SECRET_KEY"]
+        first.process.send_signal(signal.SIGINT)
+        first.finish()
+    with running(project, "--app", "an_app:app") as second:
+        second.read_until(UP)
+        state = second.state()
+    assert state["migrated"] is True
+    assert state["environment"]["CLERK_SECRET_KEY"] == key
+    assert (project / ".tenantry" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_second_run_in_the_folder_names_the_first(project: Path) -> None:
+    with running(project, "--app", "an_app:app") as first:
+        first.read_until(UP)
+        with running(project, "--app", "an_app:app") as second:
+            code, printed = second.finish()
+        assert code == 2
+        assert f"in use by process {first.process.pid}" in printed
+        assert first.state()["login"] == "app"
+
+
+def test_a_given_database_is_used_instead_of_the_embedded_server(project: Path, empty_database: Database) -> None:
+    given = {"DATABASE_URL": empty_database.dsn(APP), "TENANTRY_MIGRATION_URL": empty_database.dsn(SUPERUSER)}
+    with running(project, "--app", "an_app:app", **given) as run:
+        run.read_until(UP)
+        assert run.state()["login"] == APP
+    assert not (project / ".tenantry" / "postgres").exists()
+    with empty_database.connect(SUPERUSER) as connection:
+        assert connection.execute("select to_regnamespace('tenantry') is not null").fetchone() == (True,)
+
+
+def test_a_seed_file_that_is_wrong_ends_the_run_with_a_sentence(project: Path) -> None:
+    (project / "seed.toml").write_text("[[nonsense")
+    with running(project, "--app", "an_app:app", "--seed-file", "seed.toml") as run:
+        code, printed = run.finish()
+    assert code == 2
+    assert "seed.toml" in printed
+    assert "Traceback" not in printed
