@@ -21,8 +21,8 @@ check: $(READY) ## style, types, import boundaries, the snippets in the docs
 	$(BIN)/lint-imports
 	$(if $(SNIPPETS),$(BIN)/pytest -q $(SNIPPETS))
 
-lock: ## pin every dependency again, with hashes and without the name of a registry
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+lock: ## pin what pyproject.toml asks for, with hashes; make lock ARGS=--upgrade takes newer releases
+	uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header \
 		--extra dev --extra sqlalchemy --extra fastapi --group test --group check \
 		pyproject.toml -o requirements/dev.txt

@@ -58,6 +58,7 @@ def has_chromium() -> bool:
 TOOLS: dict[str, Callable[[], bool]] = {
     "node": lambda: shutil.which("node") is not None,
     "npm": lambda: shutil.which("npm") is not None,
+    "curl": lambda: shutil.which("curl") is not None,
     "psql": lambda: shutil.which("psql") is not None,
     "git": lambda: shutil.which("git") is not None,
     "chromium": has_chromium,

@@ -10,6 +10,7 @@ import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,19 +68,18 @@ def test_the_pinned_dependencies_name_no_registry() -> None:
     assert "://" not in PINNED.read_text()
 
 
-@pytest.fixture
-def running_dev(environment: Path, open_tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`tenantry dev` in an empty folder, and what it printed until the app was up."""
-    # Only what a shell of a newcomer has: no variable of this test run or of its virtual environment.
-    clean = {"PATH": f"{environment}:/usr/bin:/bin", "HOME": str(open_tmp_path), "COLUMNS": "200", "LANG": "C.UTF-8"}
+@contextmanager
+def running_dev(environment: Path, folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`tenantry dev` in a folder, and what it printed until the app was up."""
+    # Only what a newcomer's shell has: no variable of this test run or of its virtual environment.
+    clean = {"PATH": f"{environment}:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
     process = subprocess.Popen(
-        ["tenantry", "dev"],
-        cwd=open_tmp_path,
+        [environment / "tenantry", "dev", *arguments],
+        cwd=folder,
         env=clean,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        executable=environment / "tenantry",
     )
     assert process.stdout is not None
     seen = ""
@@ -95,13 +95,29 @@ def running_dev(environment: Path, open_tmp_path: Path) -> Iterator[tuple[subpro
         process.wait()
 
 
-def test_dev_serves_the_demo_from_the_wheel(running_dev: tuple[subprocess.Popen[str], str]) -> None:
-    process, seen = running_dev
-    found = re.search(r"App +(http://127\.0\.0\.1:\d+)", seen)
-    assert found, seen
-    with urllib.request.urlopen(f"{found.group(1)}/docs", timeout=30) as response:
-        assert response.status == 200
-    everyone = [process.pid, *children_of(process.pid)]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
-    assert wait_until(lambda: not any(map(is_alive, everyone)))
+AN_APP = """
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+async def greet(request):
+    return PlainTextResponse("hello")
+
+app = Starlette(routes=[Route("/docs", greet), Route("/webhooks/clerk", greet, methods=["POST"])])
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), ("--app", "mine:app")], ids=["the demo", "an app of one's own"])
+def test_dev_runs_from_the_wheel(environment: Path, open_tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    if not arguments:
+        pytest.importorskip("tenantry.fastapi")
+    (open_tmp_path / "mine.py").write_text(AN_APP)
+    with running_dev(environment, open_tmp_path, *arguments) as (process, seen):
+        found = re.search(r"App +(http://127\.0\.0\.1:\d+)", seen)
+        assert found, seen
+        with urllib.request.urlopen(f"{found.group(1)}/docs", timeout=30) as response:
+            assert response.status == 200
+        everyone = [process.pid, *children_of(process.pid)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert wait_until(lambda: not any(map(is_alive, everyone)))

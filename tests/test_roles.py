@@ -45,7 +45,9 @@ def test_the_lone_star_covers_every_permission_and_a_permission_covers_itself(pe
     assert roles.matches(permission, permission)
 
 
-@pytest.mark.parametrize("name", ["", "Documents:read", "documents::read", ":", "documents:*", "a b", "é", "a\n", "x" * 201])
+@pytest.mark.parametrize(
+    "name", ["", "Documents:read", "documents::read", ":", "documents:*", "a b", "é", "a\n", "x" * 201]
+)
 def test_what_is_no_permission_is_covered_by_nothing(name: str) -> None:
     assert not roles.is_permission(name)
     assert not roles.can(["*", "*:*", name], name)

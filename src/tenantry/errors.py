@@ -17,6 +17,7 @@
     ├── AccessDenied                  known, but not allowed                                     403
     │   ├── NoOrganization (TY017), NotAMember (TY012), OrganizationDeleted (TY013),
     │   ├── UserDeleted (TY014), UserBanned (TY015), WrongInstance (TY018),
+    │   ├── UntrustedOrigin           a cookie on an unsafe request from a page that is not the app's
     │   └── PermissionDenied
     ├── OrganizationMismatch          the client expected another organization than its token's  409
     └── WebhookError                  a delivery that is not recorded
@@ -188,6 +189,14 @@ class WrongInstance(AccessDenied):
     code = "wrong_instance"
     sqlstate = "TY018"
     title = "The session belongs to another Clerk instance than this database."
+
+
+class UntrustedOrigin(AccessDenied):
+    code = "untrusted_origin"
+    title = "This request comes from a page that is not the app's."
+    default_hint = (
+        "Send the session token as `Authorization: Bearer`, or add the page's origin to CLERK_AUTHORIZED_PARTIES."
+    )
 
 
 class PermissionDenied(AccessDenied):

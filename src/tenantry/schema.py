@@ -118,7 +118,7 @@ def status(connection: psycopg.Connection) -> Status:
 
 
 def require(connection: psycopg.Connection) -> None:
-    """Refuses, in a sentence, a database this release cannot work with: not installed, too old, or newer and breaking."""
+    """Refuses a database this release cannot work with: not installed, too old, or newer and breaking."""
     known = _installed(connection)
     _refuse_newer(connection, known)
     if not status(connection).current:

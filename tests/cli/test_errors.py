@@ -40,7 +40,6 @@ def test_help_lists_the_commands() -> None:
     [
         (("nonsense",), "No such command"),
         (("db", "migrate"), "No database is given."),
-        (("db", "status", "--database-url", "postgresql://h:notaport/x"), "could not be read|could not be reached"),
         (("db", "migrate", "--database-url", f"postgresql://u:{PASSWORD}@ss@127.0.0.1/x"), "an '@' in its password"),
         (("db", "migrate", "--database-url", f"mysql://u:{PASSWORD}@127.0.0.1/x"), "cannot be read"),
         (("dev", "--port", "99999"), "65535"),
@@ -50,7 +49,7 @@ def test_help_lists_the_commands() -> None:
 )
 def test_a_mistake_is_answered_with_a_sentence_and_exit_code_2(arguments: tuple[str, ...], sentence: str) -> None:
     answer = tenantry(*arguments, COLUMNS="200")
-    assert any(part in answer.stderr for part in sentence.split("|"))
+    assert sentence in answer.stderr
     assert "Traceback" not in answer.stderr
     assert PASSWORD not in answer.stderr + answer.stdout
     assert answer.returncode == 2

@@ -46,6 +46,15 @@ async def webhook(request):
 app = Starlette(routes=[Route("/", state), Route("/webhooks/clerk", webhook, methods=["POST"])])
 """
 
+ODD_SEED = """
+[[users]]
+email = "o'hara@example.test"
+
+[[organizations]]
+name = "O'Hara & Söhne $(id) #1"
+created_by = "o'hara@example.test"
+"""
+
 A_MIGRATION = """
 import os, psycopg
 with psycopg.connect(os.environ["TENANTRY_MIGRATION_URL"]) as connection:
@@ -142,6 +151,7 @@ def test_the_screen_names_the_people_and_prints_a_line_per_webhook(project: Path
         assert wait_until(lambda: "organization.created" in run.state()["received"])
 
 
+@pytest.mark.requires("curl")
 def test_the_command_that_signs_in_works_as_it_is_printed(project: Path) -> None:
     with running(project, "--app", "an_app:app") as run:
         command = run.read_until("TOKEN=").strip()
@@ -150,9 +160,31 @@ def test_the_command_that_signs_in_works_as_it_is_printed(project: Path) -> None
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", answer.stdout.strip()), answer
 
 
+@pytest.mark.requires("curl")
+def test_a_name_with_odd_characters_is_quoted_for_the_shell(project: Path) -> None:
+    (project / "seed.toml").write_text(ODD_SEED)
+    with running(project, "--app", "an_app:app", "--seed-file", "seed.toml") as run:
+        command = run.read_until("TOKEN=").strip()
+        run.read_until(UP)
+        answer = subprocess.run(["sh", "-c", f'{command}; echo "$TOKEN"'], capture_output=True, text=True)
+    assert answer.stdout.count(".") == 2, answer
+
+
+@pytest.mark.requires("curl")
+def test_what_the_demo_proposes_works_as_it_is_printed(project: Path) -> None:
+    pytest.importorskip("tenantry.fastapi")
+    with running(project) as run:
+        run.read_until(UP)
+        commands = re.findall(r"^  (TOKEN=.*|curl .*)$", run.printed, re.MULTILINE)
+        assert len(commands) == 4
+        answer = subprocess.run(["sh", "-ec", "\n".join([*commands, ""])], capture_output=True, text=True)
+    assert answer.stdout.count('"text":"hello"') == 2, answer
+    assert answer.stdout.endswith("[]"), answer  # the other organization has none
+
+
 @ON_LINUX
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
+    ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGKILL, -9)]
 )
 def test_no_process_is_left_behind(project: Path, number: signal.Signals, code: int) -> None:
     with running(project, "--app", "an_app:app") as run:

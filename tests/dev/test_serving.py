@@ -17,9 +17,8 @@ _numbers = count()
 
 
 @pytest.fixture(autouse=True)
-def restored_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def restored_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from tenantry import __version__
-from tenantry.cli import db, dev
+from tenantry.cli import db
+from tenantry.cli.dev import dev
+from tenantry.cli.emulator import emulator
 from tenantry.errors import ConfigurationError, TenantryError
 
 FAILED = 1
@@ -22,7 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(db.app, name="db")
-app.command("dev")(dev.dev)
+app.command()(dev)
+app.command()(emulator)
 
 
 def _print_version(wanted: bool) -> None:

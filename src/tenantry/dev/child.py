@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pwd
 import signal
 import subprocess
 import sys
@@ -48,6 +47,8 @@ def unprivileged_account() -> Account:
     """Ourselves; for root, which PostgreSQL refuses, the user `postgres` or else `nobody`."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
+    import pwd  # not on Windows
+
     for name in ("postgres", "nobody"):
         try:
             found = pwd.getpwnam(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +16,8 @@ from tenantry.emulator.deliveries import Attempt
 from tenantry.emulator.records import User
 from tenantry.emulator.seed import DEFAULT, read_seed
 from tenantry.errors import ConfigurationError
+
+TOKEN_SECONDS = 3600  # for commands typed by hand; Clerk's own live for 60 s
 
 
 class LocalClerk:
@@ -32,7 +36,9 @@ class LocalClerk:
 
     def token_command(self, person: Person, organization: str) -> str:
         """A shell command that prints a session token."""
-        return f"curl -s {self.url}/emulator/tokens -d user={person.email} -d organization={organization}"
+        given = {"user": person.email, "organization": organization, "expires_in": str(TOKEN_SECONDS)}
+        options = " ".join(_curl_option(name, value) for name, value in given.items())
+        return f"curl -s {self.url}/emulator/token {options}"
 
     def _describe(self, user: User) -> Person:
         state = self._emulator.store.state
@@ -67,9 +73,14 @@ def open_emulator(
 
 
 def _show(screen: Screen, attempt: Attempt) -> None:
-    answer = str(attempt.status or attempt.error or "")
+    answer = f" {attempt.status or attempt.error}" if attempt.number else ""  # a lost one was never sent
     again = f", again in {attempt.retry_in:.0f} s" if attempt.retry_in is not None else ""
-    screen.show_delivery(attempt.event_type, attempt.message_id, f"{attempt.outcome} {answer}{again}")
+    screen.show_delivery(attempt.event_type, attempt.message_id, f"{attempt.outcome}{answer}{again}")
+
+
+def _curl_option(name: str, value: str) -> str:
+    plain = re.fullmatch(r"[\w@.-]+", value, re.ASCII)
+    return f"-d {name}={value}" if plain else f"--data-urlencode {shlex.quote(f'{name}={value}')}"
 
 
 def _short(role_key: str) -> str:

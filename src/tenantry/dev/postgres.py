@@ -87,11 +87,6 @@ class PostgresServer:
 
         Raises ConfigurationError when it cannot be run here, DatabaseUnavailable when it is run and does not start.
         """
-        if sys.platform == "win32":
-            raise ConfigurationError(
-                "The embedded PostgreSQL runs on Linux and macOS.",
-                hint="Use WSL, or set DATABASE_URL to a server you already have.",
-            )
         try:
             self._start()
         except BaseException:

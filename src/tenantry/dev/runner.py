@@ -10,11 +10,13 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from urllib.parse import urlsplit
 
 from tenantry.dev.emulator import LocalClerk, open_emulator
@@ -26,7 +28,6 @@ from tenantry.errors import ConfigurationError
 APP_PORT = 8000
 EMULATOR_PORT = 4010
 WEBHOOK_PATH = "/webhooks/clerk"
-DEMO = "tenantry.dev.demo:app"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Options:
 
 def run(options: Options) -> None:
     """Runs until Ctrl-C (returns), SIGTERM or SIGHUP (SystemExit). Raises TenantryError for what cannot be started."""
+    if sys.platform == "win32":
+        raise ConfigurationError("'tenantry dev' runs on Linux and macOS.", hint="On Windows, run it in WSL.")
     screen = Screen()
     try:
         with ending_on_signals(), ExitStack() as stack:
@@ -66,7 +69,7 @@ def run(options: Options) -> None:
             os.chdir(options.app_dir)
             if options.migrate:
                 migrate(options.migrate)
-            app = load_app(options.app or DEMO, options.app_dir)
+            app = load_app(options.app, options.app_dir) if options.app else _load_demo()
             serve(app, app_socket, lambda: screen.show(_summarize(options, app_url, database, clerk)))
     except KeyboardInterrupt:
         screen.say("\nStopped.")
@@ -84,12 +87,18 @@ def migrate(command: str) -> None:
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal unwind like an exception, so that everything is stopped in order."""
+    """SIGTERM unwinds like an exception, so that everything is stopped in order; a closed terminal counts as SIGTERM,
+    which the web server knows how to end on."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def terminate(number: int, _: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, terminate)
     try:
         yield
     finally:
@@ -109,6 +118,12 @@ def _make_data_folder(folder: Path) -> None:
         ) from None
 
 
+def _load_demo() -> Any:
+    from tenantry.dev.demo import create_app  # not before the environment is set, and only if it is wanted
+
+    return create_app()
+
+
 def _parties(app_url: str) -> dict[str, str]:
     port = urlsplit(app_url).port
     return {"CLERK_AUTHORIZED_PARTIES": f"http://localhost:{port},http://127.0.0.1:{port}"}
@@ -125,24 +140,22 @@ def _summarize(options: Options, app_url: str, database: LocalDatabase, clerk: L
 
 
 def _next_steps(options: Options, app_url: str, clerk: LocalClerk) -> list[tuple[str, str]]:
-    signed_in = next(((person, person.memberships[0][0]) for person in clerk.people() if person.memberships), None)
-    if signed_in is None:
+    """Command lines in an order that works: sign in, use the app, and in the demo sign in elsewhere."""
+    pairs = [(person, organization) for person in clerk.people() for organization, _ in person.memberships]
+    if not pairs:
         return []
-    person, organization = signed_in
-    steps = [
-        (f"sign in as {person.name} in {organization}", f"TOKEN=$({clerk.token_command(person, organization)})"),
-    ]
+    person, organization = pairs[0]
+    signed = 'curl -s -H "Authorization: Bearer $TOKEN"'
+    steps = [(f"sign in as {person.name} in {organization}", f"TOKEN=$({clerk.token_command(person, organization)})")]
     if options.app:
-        return [*steps, ("ask the app", f'curl -H "Authorization: Bearer $TOKEN" {app_url}/')]
-    return [*steps, *_demo_steps(app_url)]
-
-
-def _demo_steps(app_url: str) -> list[tuple[str, str]]:
-    signed = 'curl -H "Authorization: Bearer $TOKEN"'
-    return [
-        (
-            "write a note there",
-            f"{signed} -H 'Content-Type: application/json' -d '{{\"text\": \"hello\"}}' {app_url}/notes",
-        ),
-        ("read the notes; as somebody in another organization you see none", f"{signed} {app_url}/notes"),
-    ]
+        return [*steps, ("ask the app", f"{signed} {app_url}/")]
+    note = """-H 'Content-Type: application/json' -d '{"text": "hello"}'"""
+    steps += [("write a note", f"{signed} {note} {app_url}/notes"), ("read the notes", f"{signed} {app_url}/notes")]
+    for person, elsewhere in pairs:
+        if elsewhere != organization:
+            sign_in = f"TOKEN=$({clerk.token_command(person, elsewhere)})"
+            return [
+                *steps,
+                (f"read them as {person.name} in {elsewhere}: none", f"{sign_in}; {signed} {app_url}/notes"),
+            ]
+    return steps

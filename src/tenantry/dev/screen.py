@@ -11,6 +11,8 @@ from rich.text import Text
 
 from tenantry import __version__
 
+PEOPLE_SHOWN = 12
+
 
 @dataclass(frozen=True)
 class Person:
@@ -41,13 +43,15 @@ class Screen:
         self._show_pairs(summary.addresses)
         if summary.people:
             self._heading("Who can sign in")
-            for person in summary.people:
+            for person in summary.people[:PEOPLE_SHOWN]:
                 self._show_person(person)
+            if len(summary.people) > PEOPLE_SHOWN:
+                self.say(f"  and {len(summary.people) - PEOPLE_SHOWN} more")
         if summary.next_steps:
             self._heading("Try next")
             for purpose, command in summary.next_steps:
                 self._console.print(Text(f"  # {purpose}", style="dim"))
-                self._console.print(Text(f"  {command}\n"))
+                self._console.print(f"  {command}", markup=False)
         self._heading("Webhooks delivered (Ctrl-C stops everything)")
 
     def show_delivery(self, event_type: str, message_id: str, outcome: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from tenantry.errors import ConfigurationError, TenantryError
 
@@ -110,9 +111,12 @@ class _Announcing(uvicorn.Server):
 def serve(app: Any, claimed: socket.socket, on_ready: Callable[[], None]) -> None:
     """Serves until a signal ends it. Raises TenantryError when the app's start-up fails; its log says why."""
     server = _Announcing(_configure(app), on_ready)
-    server.run(sockets=[claimed])
-    if not server.started:
-        raise TenantryError("The app did not start.", hint="Its own error is above.")
+    try:
+        server.run(sockets=[claimed])
+    except SystemExit as end:
+        if end.code == STARTUP_FAILURE:
+            raise TenantryError("The app did not start.", hint="Its own error is above.") from None
+        raise
 
 
 @contextmanager

@@ -11,9 +11,10 @@ be at `/__clerk`, where Clerk's SDKs look for a proxied one: both of Clerk's API
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,7 +29,7 @@ from tenantry.emulator.journal import Journal
 from tenantry.emulator.ratelimit import RateLimiter
 from tenantry.emulator.records import Session
 from tenantry.emulator.seed import DEFAULT, Seed, plant
-from tenantry.emulator.settings import Options, Settings
+from tenantry.emulator.settings import Options
 from tenantry.emulator.store import Store
 from tenantry.emulator.store.core import clock_in_milliseconds
 from tenantry.emulator.tokens import TokenRequest, mint
@@ -39,7 +40,8 @@ class Emulator:
     """One emulated instance: identity, data, webhooks. With a folder it is the same instance at the next start.
 
     `seed_data` is what it begins with (`seed.EMPTY` for nothing), `seed` decides every identifier, key and chance.
-    `clock` gives Unix milliseconds, `speed` divides the delays of webhooks, `settings` replace those kept.
+    `clock` gives Unix milliseconds, `speed` divides the delays of webhooks, `settings` are fields of
+    `Settings` to change.
     OSError or ValueError when the folder or the seed cannot be used.
     """
 
@@ -49,7 +51,7 @@ class Emulator:
         folder: Path | None = None,
         seed: int = 1,
         seed_data: Seed = DEFAULT,
-        settings: Settings | None = None,
+        settings: Mapping[str, Any] | None = None,
         options: Options | None = None,
         webhook_urls: Sequence[str] = (),
         disorder: Disorder | None = None,

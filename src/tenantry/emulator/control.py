@@ -7,7 +7,7 @@ site cannot point its own name here), and to no page of another site.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -39,15 +39,12 @@ class Control:
 
     def show_state(self, path: dict[str, str], body: Body) -> Json:
         state, webhooks = self._emulator.store.state, self._emulator.webhooks
-        counts: dict[str, Sized] = {
-            "users": state.users,
-            "organizations": state.organizations,
-            "memberships": state.memberships,
-        }
         return {
             "instance_id": self._emulator.instance.id,
             "publishable_key": self._emulator.instance.publishable_key,
-            "counts": {name: len(table) for name, table in counts.items()},
+            "users": len(state.users),
+            "organizations": len(state.organizations),
+            "memberships": len(state.memberships),
             "settings": asdict(state.settings),
             "webhooks": {"paused": webhooks.paused, "unfinished": webhooks.unfinished} | self.show_disorder(path, body),
         }

@@ -63,7 +63,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt, or the fact that a delivery was lost. `at` is in milliseconds, `retry_in` in seconds on the clock."""
+    """One attempt, or the news that a delivery was lost. `at` in milliseconds, `retry_in` in seconds of the clock."""
 
     delivery_id: str
     message_id: str

@@ -93,11 +93,18 @@ def open_instance(folder: Path | None, seed: int) -> Instance:
         return derive_instance(seed)
     path = folder / "instance.json"
     if path.exists():
-        return Instance(**json.loads(path.read_text()))
+        return _read_instance(path)
     instance = derive_instance(seed)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(asdict(instance), indent=2) + "\n")
     return instance
+
+
+def _read_instance(path: Path) -> Instance:
+    try:
+        return Instance(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError):
+        raise ValueError(f"{path} is damaged. Restore it, or delete its folder to begin anew.") from None
 
 
 def _b64(number: int) -> str:

@@ -6,6 +6,7 @@ however much is stored, and a process killed while writing loses at most that on
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -26,10 +27,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 class Journal:
-    """Open with `Journal(path)`; `contents` is what earlier runs left, by kind and id. OSError, ValueError."""
+    """`contents` is what earlier runs left, by kind and id. OSError; ValueError when damaged, or open elsewhere."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _claim(path.with_name(path.name + ".lock"))
         self.contents = _replay(path) if path.exists() else {}
         write_atomically(path, "".join(_lines(self.contents)))
         self._file: IO[str] = path.open("a", encoding="utf-8")
@@ -40,6 +42,20 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+        self._lock.close()
+
+
+def _claim(path: Path) -> IO[str]:
+    """Held as long as the file is open: two writers would mix their lines."""
+    lock = path.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ValueError(
+            f"{path.parent} is in use by another emulator. Stop that one, or name another folder."
+        ) from None
+    return lock
 
 
 def _replay(path: Path) -> Contents:
@@ -59,7 +75,7 @@ def _replay(path: Path) -> Contents:
 def _parse(line: str, path: Path, number: int) -> tuple[str, str, Any]:
     try:
         kind, id, value = json.loads(line)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ValueError(f"{path}, line {number}, is damaged. Restore the file, or delete it to begin anew.") from None
     return kind, id, value
 

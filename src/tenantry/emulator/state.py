@@ -30,7 +30,7 @@ Ids = defaultdict[str, dict[str, str]]
 class State:
     """Tables keep the order of creation. Only `put`, `drop` and `put_settings` change anything."""
 
-    def __init__(self, journal: Journal | None = None, settings: Settings | None = None) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
         self.users: dict[str, User] = {}
         self.organizations: dict[str, Organization] = {}
         self.memberships: dict[str, Membership] = {}
@@ -50,6 +50,8 @@ class State:
         self.role_holders: defaultdict[str, Counter[str]] = defaultdict(Counter)  # organization -> role -> members
         self.children: Ids = defaultdict(dict)  # organization -> its invitations and domains
         self.sessions_of: Ids = defaultdict(dict)  # user -> sessions
+        self.created_by: Counter[str] = Counter()  # user -> organizations created
+        self.user_by_external_id: dict[str, str] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "user": self.users, "organization": self.organizations, "membership": self.memberships,
             "invitation": self.invitations, "domain": self.domains, "role": self.roles,
@@ -62,11 +64,9 @@ class State:
         if "settings" in self.meta:
             kept = self.meta["settings"]
             self.settings = Settings(**{**kept, "domains_enrollment_modes": tuple(kept["domains_enrollment_modes"])})
-        if settings:
-            self.put_settings(settings)
         for record_type in TYPES:
             for values in contents.get(record_type.kind, {}).values():
-                self._store(load(record_type, values))
+                self._store(_load(record_type, values))
 
     def put(self, record: Record) -> None:
         """Adds the record, or replaces the one with its id."""
@@ -126,9 +126,13 @@ class State:
                 self.user_by_email.update({email.email_address: record.id for email in record.email_addresses})
                 if record.username:
                     self.user_by_username[record.username] = record.id
+                if record.external_id:
+                    self.user_by_external_id[record.external_id] = record.id
             case Organization():
                 if record.slug:
                     self.organization_by_slug[record.slug] = record.id
+                if record.created_by:
+                    self.created_by[record.created_by] += 1
             case Role():
                 self.role_by_key[record.key] = record.id
             case Permission():
@@ -148,8 +152,11 @@ class State:
                 for email in record.email_addresses:
                     self.user_by_email.pop(email.email_address, None)
                 self.user_by_username.pop(record.username or "", None)
+                self.user_by_external_id.pop(record.external_id or "", None)
             case Organization():
                 self.organization_by_slug.pop(record.slug or "", None)
+                if record.created_by:
+                    self.created_by[record.created_by] -= 1
             case Role():
                 self.role_by_key.pop(record.key, None)
             case Permission():
@@ -162,3 +169,11 @@ class State:
                 self.children[record.organization_id].pop(record.id, None)
             case Session():
                 self.sessions_of[record.user_id].pop(record.id, None)
+
+
+def _load(record_type: type[Record], values: dict[str, Any]) -> Record:
+    try:
+        return load(record_type, values)
+    except (KeyError, TypeError):
+        message = f"The kept state holds a {record_type.kind} that this release does not know. Delete it to begin anew."
+        raise ValueError(message) from None

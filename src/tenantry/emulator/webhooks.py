@@ -13,6 +13,7 @@ import asyncio
 import heapq
 import itertools
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -50,6 +51,8 @@ class Webhooks:
         speed: float = 1.0,
         on_attempt: Listener | None = None,
     ) -> None:
+        if not 0 < speed < math.inf:
+            raise ValueError(f"The speed is {speed}, but it must be a number above 0.")
         self.disorder = disorder or Disorder()
         self.endpoints: dict[str, Endpoint] = {}
         self.speed = speed
@@ -70,13 +73,14 @@ class Webhooks:
         self._idle.set()
         self._released = asyncio.Event()
         self._released.set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def subscribe(self, listener: Listener) -> None:
         """`listener` hears of every attempt, and of every delivery that was lost."""
         self._listeners.append(listener)
 
     def add_endpoint(self, url: str, *, secret: str | None = None, events: Iterable[str] | None = None) -> Endpoint:
-        """The first gets the instance's own secret, unless another is given. ValueError for a URL or secret that is none.
+        """The first gets the instance's own secret unless another is given. ValueError when URL or secret is none.
 
         Endpoints are not kept: what an earlier run had not delivered goes to the endpoint with the same number.
         """
@@ -103,6 +107,7 @@ class Webhooks:
 
     async def run(self) -> None:
         """Delivers until cancelled."""
+        self._loop = asyncio.get_running_loop()
         limits = httpx.Limits(max_connections=_PARALLEL)
         slots = asyncio.Semaphore(_PARALLEL)
         client = httpx.AsyncClient(limits=limits, timeout=TIMEOUT, trust_env=False)
@@ -118,8 +123,11 @@ class Webhooks:
         self._released.clear()
 
     def release(self) -> None:
-        self._released.set()
-        self._changed.set()
+        """May be called from another thread than the one that delivers, as `pause` may."""
+        if self._loop is None:
+            self._released.set()
+        else:
+            self._loop.call_soon_threadsafe(self._released.set)
 
     @property
     def paused(self) -> bool:

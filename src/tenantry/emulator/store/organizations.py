@@ -111,8 +111,7 @@ class Organizations:
         if user is None:
             raise errors.not_found("user", user_id)
         limit = 100 if user.create_organizations_limit is None else user.create_organizations_limit
-        created = sum(each.created_by == user_id for each in self._core.state.organizations.values())
-        if limit and created >= limit:
+        if limit and self._core.state.created_by[user_id] >= limit:
             message = f"The user has reached the limit of {limit} organizations."
             raise errors.refused("organization_creation_quota_exceeded", message)
 

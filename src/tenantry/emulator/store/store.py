@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from tenantry.emulator.identifiers import Identifiers
 from tenantry.emulator.journal import Journal
-from tenantry.emulator.settings import Assumptions, Settings
+from tenantry.emulator.settings import Assumptions
 from tenantry.emulator.state import State
 from tenantry.emulator.store.core import Clock, Core, Listener, clock_in_milliseconds
 from tenantry.emulator.store.domains import Domains
@@ -25,10 +29,12 @@ class Store:
         seed: int = 1,
         clock: Clock = clock_in_milliseconds,
         journal: Journal | None = None,
-        settings: Settings | None = None,
+        settings: Mapping[str, Any] | None = None,
         assumptions: Assumptions | None = None,
     ) -> None:
-        self.state = State(journal, settings)
+        self.state = State(journal)
+        if settings:
+            self.state.put_settings(replace(self.state.settings, **settings))
         start = self.state.meta.get("identifiers", 0)
         identifiers = Identifiers(seed, start=start, reserve=lambda count: self.state.put_meta("identifiers", count))
         core = Core(self.state, identifiers, clock, assumptions or Assumptions())

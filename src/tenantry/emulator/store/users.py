@@ -176,7 +176,7 @@ class Users:
         return username.lower()
 
     def _free_external_id(self, external_id: str | None) -> str | None:
-        if external_id and any(user.external_id == external_id for user in self._core.state.users.values()):
+        if external_id and external_id in self._core.state.user_by_external_id:
             raise errors.taken("external_id")
         return external_id or None
 

@@ -3,11 +3,14 @@
 create or replace function tenantry.enter_tenant(context jsonb)
 returns jsonb language plpgsql as $$
 declare
+  -- A permission of Clerk begins with `org:`; nothing else, a lone `*` above all, may come to mean more.
   held constant text := case when context -> 'permissions' = 'null' then '*' else
     (select string_agg(p, ',') from (
-      select jsonb_array_elements_text(context -> 'permissions') union all select jsonb_array_elements_text(context -> 'system_permissions')) as x(p))
+      select jsonb_array_elements_text(context -> 'permissions') union all select jsonb_array_elements_text(context -> 'system_permissions')) as x(p)
+     where p ~ '^org:[^,]+$')
   end;
 begin
+  perform tenantry.refuse_leftovers();
   perform
     set_config('tenantry.tenant_id', context ->> 'tenant_id', true),
     set_config('tenantry.org_id', coalesce(context ->> 'org_id', ''), true),

@@ -10,7 +10,10 @@
 -- not written, so a later sighting leaves no trace that an absence of before could be held against.
 -- Locks: as merge_snapshots says.
 create or replace function tenantry.merge_page_v1(kind text, page jsonb, options jsonb)
-returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, tenantry, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
   objects constant jsonb := case when jsonb_typeof(page) = 'object' then page -> 'data' else page end;
   seen_at constant timestamptz := tenantry.clerk_time(options -> 'observed_at');

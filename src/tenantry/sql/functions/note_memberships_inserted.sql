@@ -3,7 +3,7 @@ create or replace function tenantry.note_memberships_inserted()
 returns trigger language plpgsql as $$
 begin
   if exists (select from new_rows) then
-    perform tenantry.note_member_changes('{}', array(select n from new_rows as n));
+    perform tenantry.note_member_changes('{}', array(select row(n.*)::tenantry.tenant_memberships from new_rows as n));
   end if;
   return null;
 end

@@ -7,7 +7,10 @@
 -- Who may call: tenantry_app, in a transaction of its own, before the app's begins: within it, a second first request
 -- and the webhook of that organization would wait for the app.
 create or replace function tenantry.provision_v1(identity jsonb)
-returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, tenantry, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 declare
   user_id   constant text := tenantry.clerk_text(identity, 'user_id');
   org_id    constant text := tenantry.clerk_text(identity, 'org_id');

@@ -12,6 +12,8 @@ begin
               'Begin it with tenantry.set_tenant_v1(identity), set_tenant_by_id_v1(tenant_id, reason) or bypass_tenant_v1(reason).'),
     ('TY002', 'This transaction already has a tenant or the bypass.',
               'One transaction serves one tenant: commit or roll back before the next.'),
+    ('TY003', 'This connection still holds a temporary table of a tenant, or a cursor WITH HOLD.',
+              'Create it ON COMMIT DROP, close the cursor before the commit, or DISCARD ALL before the connection serves on.'),
     ('TY010', 'A function of tenantry got an argument it cannot read.', null),
     ('TY011', 'The mirror has not seen this organization or user yet.',
               'Call tenantry.provision_v1(identity) in a transaction of its own, then begin again.'),

@@ -10,8 +10,13 @@
 --
 -- Who may call: tenantry_app. An error it raises, save TY010, is the database's own (a deadlock, a full disk): nothing
 -- was stored, and the sender must try again. Locks: message ids in order, then as merge_snapshots says.
+-- The planner settings: a plan for arrays of unknown length is looked up again in every call, and one made while the
+-- tables were empty would read them whole ever after. Keys and indexes are all that these statements need.
 create or replace function tenantry.record_events_v1(batch jsonb)
-returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, tenantry, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 #variable_conflict use_variable
 declare
   delivery   jsonb;
@@ -61,7 +66,10 @@ begin
             letter.data := case when delivery -> 'keep_private_metadata' = 'true' then event else tenantry.without_private_metadata(event) end;
           end if;
           snapshots := tenantry.join_snapshots(snapshots, told);
-          deliveries := deliveries || jsonb_build_object(coalesce(letter.org_id, subject), letter.message_id, subject, letter.message_id);
+          deliveries := deliveries || jsonb_build_object(
+            coalesce(letter.org_id, subject), letter.message_id,
+            coalesce(tenantry.user_of(event -> 'data'), subject), letter.message_id,
+            subject, letter.message_id);
         end if;
       exception
         when sqlstate 'TY018' then

@@ -12,8 +12,8 @@ declare
   claimed_org  constant text := tenantry.clerk_text(identity, 'org_id');
   instance     constant text := tenantry.clerk_text(identity, 'instance_id');
   token_role   constant text := tenantry.role_key(tenantry.clerk_text(identity, 'role'));
-  issued       constant timestamptz := tenantry.clerk_time(identity -> 'issued_at');
-  expired      constant boolean := tenantry.clerk_time(identity -> 'expires_at') <= now();
+  issued  timestamptz;  -- only once check_identity has passed
+  expired boolean;
   -- The switch for the day the mirror is wrong: its denials are ignored, isolation stays.
   token_only   constant boolean := coalesce(identity ->> 'membership_source' = 'token', false);
   bound        constant text := tenantry.bound_instance();
@@ -23,9 +23,11 @@ declare
   role       text;
 begin
   perform tenantry.check_identity(identity);
+  issued := date_trunc('second', tenantry.clerk_time(identity -> 'issued_at'));
+  expired := tenantry.clerk_time(identity -> 'expires_at') <= now();
   if instance <> bound then
     perform tenantry.raise_error('TY018', format('the token is of %s, this database mirrors %s', instance, bound));
-  elsif exists (select from tenantry.ended_sessions where session_id = identity ->> 'session_id') then
+  elsif not token_only and exists (select from tenantry.ended_sessions where session_id = identity ->> 'session_id') then
     perform tenantry.raise_error('TY016', format('user %s', claimed_user));
   elsif claimed_org is null and identity -> 'personal_account' is distinct from 'true' then
     perform tenantry.raise_error('TY017', format('user %s', claimed_user));

@@ -7,7 +7,7 @@
 --           required: user_id, issued_at, expires_at, and org_id or personal_account
 -- returns:  {"tenant_id", "org_id", "slug", "name", "user_id", "role", "role_source", "permissions",
 --            "system_permissions", "app_permissions"}
--- raises:   TY002, TY010 to TY019
+-- raises:   TY002, TY003, TY010 to TY019
 --
 -- Who may call: tenantry_app (inside a tenant it answers TY002). Invoker, since SET ROLE is refused inside a definer.
 create or replace function tenantry.set_tenant_v1(identity jsonb)

@@ -1,0 +1,123 @@
+"""The database functions as typed calls: the only Python that names them.
+
+A `Call` is a function and its arguments as text; each adapter runs it with its own driver. JSON crosses as text both
+ways, so that no driver's JSON codec matters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from tenantry.errors import TenantryError, from_sqlstate
+
+if TYPE_CHECKING:
+    from tenantry.webhooks import Delivery
+
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+decode = json.JSONDecoder().decode
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a database function: `types` are the SQL types its text arguments are read as."""
+
+    function: str
+    types: tuple[str, ...]
+    arguments: tuple[str | None, ...]
+
+    @cached_property
+    def percent(self) -> str:
+        """The statement with `%s` placeholders, as psycopg takes it."""
+        return _statement(self.function, [f"%s::text::{kind}" for kind in self.types])
+
+    @cached_property
+    def dollar(self) -> str:
+        """The statement with `$1` placeholders, as asyncpg takes it."""
+        return _statement(self.function, [f"${n}::text::{kind}" for n, kind in enumerate(self.types, 1)])
+
+
+def _statement(function: str, arguments: Iterable[str]) -> str:
+    return f"select tenantry.{function}({', '.join(arguments)})::text"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one delivery: `applied`, `stale`, `ignored`, `duplicate`, `failed` or `refused`."""
+
+    message_id: str
+    outcome: str
+    type: str | None = None
+    code: str | None = None
+    error: str | None = None
+
+
+def set_tenant(facts: str) -> Call:
+    """Enters the tenant of verified token facts (`Identity.to_json()`)."""
+    return Call("set_tenant_v1", ("jsonb",), (facts,))
+
+
+def provision(facts: str) -> Call:
+    """Makes the tenant and user of verified token facts known, in a transaction of its own."""
+    return Call("provision_v1", ("jsonb",), (facts,))
+
+
+def set_tenant_by_id(tenant_id: UUID, reason: str, user_id: str | None) -> Call:
+    """Enters a tenant without a token; with a user the membership is checked."""
+    return Call(
+        "set_tenant_by_id_v1", ("uuid", "text", "jsonb"), (str(tenant_id), reason, encode({"user_id": user_id}))
+    )
+
+
+def bypass_tenant(reason: str) -> Call:
+    """Opens every tenant to the transaction."""
+    return Call("bypass_tenant_v1", ("text",), (reason,))
+
+
+def record_events(deliveries: Iterable[Delivery], *, keep_private_metadata: bool = False) -> Call:
+    """Records verified deliveries and merges what they tell; `read_outcomes` reads the answer."""
+    batch = [
+        {
+            "message_id": delivery.message_id,
+            "sent_at": delivery.sent_at,
+            "body": delivery.body,
+            "keep_private_metadata": keep_private_metadata,
+        }
+        for delivery in deliveries
+    ]
+    return Call("record_events_v1", ("jsonb",), (encode(batch),))
+
+
+def set_role_permissions(map: Mapping[str, Iterable[str]]) -> Call:
+    """Replaces the app's map of Clerk role to app permissions."""
+    return Call("set_role_permissions_v1", ("jsonb",), (encode({role: sorted(held) for role, held in map.items()}),))
+
+
+def rebind_instance(instance_id: str) -> Call:
+    """Binds the database to another Clerk instance."""
+    return Call("rebind_instance_v1", ("text",), (instance_id,))
+
+
+def read_outcomes(answer: str) -> list[Outcome]:
+    """The outcomes of `record_events`, in the order of the deliveries."""
+    return [Outcome(**told) for told in decode(answer)]
+
+
+def read_error(raised: BaseException) -> TenantryError | None:
+    """The error a database function raised, out of whatever the driver and SQLAlchemy wrapped it in; else None."""
+    error: Any = raised
+    while error is not None:
+        said = getattr(error, "diag", None) or error  # psycopg keeps the fields apart, asyncpg on the error itself
+        sqlstate = getattr(error, "sqlstate", None)
+        if isinstance(sqlstate, str) and sqlstate.startswith("TY"):
+            message = getattr(said, "message_primary", None) or getattr(said, "message", None) or str(error)
+            detail = getattr(said, "message_detail", None) or getattr(said, "detail", None)
+            hint = getattr(said, "message_hint", None) or getattr(said, "hint", None)
+            if known := from_sqlstate(sqlstate, message, detail=detail, hint=hint):
+                return known
+        error = getattr(error, "orig", None) or error.__cause__
+    return None

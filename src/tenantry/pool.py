@@ -1,0 +1,97 @@
+"""Tenantry's own connections in a running app, over asyncpg: webhooks, provisioning, checks of who is asking.
+
+A few are enough. None is reset on its way back, since everything the functions set ends with their transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from tenantry import mirror
+from tenantry.errors import DatabaseUnavailable, NotProvisioned, TenantryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tenantry.context import Scope, TenantContext
+    from tenantry.mirror import Call, Outcome
+    from tenantry.webhooks import Delivery
+
+TIMEOUT_SECONDS = 10  # under the 15 s after which Svix counts a delivery as failed
+SIZE = 4
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class Pool:
+    """Runs calls, each in a transaction of its own. Open it with `async with`."""
+
+    def __init__(self, url: str, *, size: int = SIZE, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._url = url
+        self._size = size
+        self._timeout = timeout
+        self._pool: asyncpg.Pool[Any] | None = None
+
+    async def open(self) -> None:
+        """Connects. Raises DatabaseUnavailable."""
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                timeout=self._timeout,
+                command_timeout=self._timeout,
+                connection_class=_Connection,
+                server_settings={"application_name": "tenantry"},
+            )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _unavailable(error) from None
+
+    async def close(self) -> None:
+        """Lets running calls finish, for as long as a call may take."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                await asyncio.wait_for(pool.close(), self._timeout)
+            except TimeoutError:
+                pool.terminate()
+
+    async def run(self, call: Call) -> str:
+        """What the function answered, as JSON text. Raises what it raised, or DatabaseUnavailable."""
+        if self._pool is None:
+            raise DatabaseUnavailable(
+                "Tenantry has no database connection.",
+                hint="Give the app `lifespan=tenancy.lifespan`, or enter it inside your own.",
+            )
+        try:
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                return str(await connection.fetchval(call.dollar, *call.arguments))
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise mirror.read_error(error) or _unavailable(error) from None
+
+    async def record(self, deliveries: Sequence[Delivery], *, keep_private_metadata: bool = False) -> list[Outcome]:
+        """Records deliveries, all or none."""
+        call = mirror.record_events(deliveries, keep_private_metadata=keep_private_metadata)
+        return mirror.read_outcomes(await self.run(call))
+
+    async def enter(self, scope: Scope) -> TenantContext:
+        """The tenant of a scope, as the database decides now; an unknown one is made known first."""
+        entry = scope.enter()
+        try:
+            return scope.admit(await self.run(entry))
+        except NotProvisioned:
+            if scope.provision is None:
+                raise
+            await self.run(scope.provision)
+            return scope.admit(await self.run(entry))
+
+
+def _unavailable(error: BaseException) -> TenantryError:
+    sqlstate = getattr(error, "sqlstate", None)
+    return DatabaseUnavailable(detail=f"{type(error).__name__}{f' ({sqlstate})' if sqlstate else ''}")

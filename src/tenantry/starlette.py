@@ -1,0 +1,291 @@
+"""Tenantry in a Starlette app: who is asking, for every request; the webhook endpoint; errors as RFC 9457 problems.
+
+The middleware never refuses: it reads the token, and keeps an identity or the reason why there is none. Whoever needs
+one asks, by `resolve` or by beginning a transaction, and gets it or that reason. So public pages, CORS preflights and
+health checks need no exceptions list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as ASGIScope
+from starlette.websockets import WebSocket
+
+from tenantry import database, schema, webhooks
+from tenantry.clerk import find_keys
+from tenantry.context import Scope, TenantContext, scope_of, use_scope
+from tenantry.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    MissingToken,
+    OrganizationMismatch,
+    PayloadTooLarge,
+    TenantryError,
+    UntrustedOrigin,
+    WebhookNotConfigured,
+)
+from tenantry.inbox import Inbox
+from tenantry.pool import Pool
+from tenantry.settings import Settings, normalise_origin
+from tenantry.tokens import Identity, Verifier, token_from_headers
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+log = logging.getLogger("tenantry")
+
+WEBHOOK_PATH = "/webhooks/clerk"
+EXPECTED_ORG = "tenantry-expected-org"
+_ORG_IN_PATH = re.compile(r"/orgs/([^/]+)")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_POLICY_VIOLATION = 1008
+
+
+class Tenantry:
+    """Everything an app needs, from its settings: middleware, lifespan, webhook endpoint, scoped sessions."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.database_url is None:
+            raise ConfigurationError("No database is given.", hint="Set DATABASE_URL to postgresql://user@host/name.")
+        self.settings = settings
+        self.verifier = Verifier.from_settings(settings, find_keys(settings))
+        self.pool = Pool(settings.database_url)
+        self._inbox = Inbox(self._record)
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """From environment variables (`Settings.from_env`); keyword arguments win. Raises ConfigurationError."""
+        return cls(Settings.from_env(**overrides))
+
+    def install(self, app: Any, *, webhook_path: str = WEBHOOK_PATH) -> None:
+        """Adds the middleware, the handler of Tenantry's errors and the webhook endpoint to an app."""
+        app.add_middleware(TenantryMiddleware, tenancy=self)
+        app.add_exception_handler(TenantryError, answer_error)
+        app.add_route(webhook_path, self.receive_webhook, methods=["POST"])
+
+    def lifespan(self, app: object = None) -> AbstractAsyncContextManager[None]:
+        """Opens Tenantry's connections for the app's life, after checking that this database and login can be used.
+
+        Raises SchemaError (`tenantry db migrate` is missing), ConfigurationError (the login is above isolation),
+        DatabaseUnavailable.
+        """
+        return self._live()
+
+    def scoped(self, factory: Any) -> Any:
+        """A SQLAlchemy sessionmaker like `factory` whose sessions see the current tenant's rows alone."""
+        from tenantry.sqlalchemy import scoped
+
+        return scoped(factory)
+
+    async def identify(self, connection: HTTPConnection) -> Scope:
+        """How this request's transactions enter their tenant; with the error to raise where they may not."""
+        try:
+            identity = await self._verify(connection)
+        except TenantryError as error:
+            return Scope(key=(None, None), error=error)
+        scope = scope_of(
+            identity,
+            personal_accounts=self.settings.personal_accounts == "allow",
+            membership_source=self.settings.membership_source,
+        )
+        scope.error = _find_mismatch(connection, identity)
+        return scope
+
+    async def resolve(self, connection: HTTPConnection) -> TenantContext:
+        """The tenant of this request, as the database decides now; asked once a request."""
+        scope = request_scope(connection)
+        if scope.error is not None or scope.context is None:
+            await self.pool.enter(scope)
+        return scope.context  # type: ignore[return-value]
+
+    async def receive_webhook(self, request: Request) -> Response:
+        """POST from Clerk. 200: stored, whatever became of it; 400: not Clerk's; 413: too large; 503: send again."""
+        body = await _read_body(request, self.settings.webhook_max_bytes)
+        delivery = webhooks.verify(
+            self.settings.webhook_signing_secrets,
+            request.scope["headers"],
+            body,
+            max_bytes=self.settings.webhook_max_bytes,
+        )
+        told = await self._inbox.submit(delivery)
+        level = logging.WARNING if told.outcome in ("failed", "refused") else logging.INFO
+        log.log(level, "webhook %s %s: %s %s", told.message_id, delivery.type, told.outcome, told.error or "")
+        answer = {"outcome": told.outcome, "message_id": told.message_id}
+        return JSONResponse(answer, status_code=400 if told.outcome == "refused" else 200)
+
+    async def _record(self, deliveries: Any) -> Any:
+        return await self.pool.record(deliveries, keep_private_metadata=self.settings.keep_private_metadata)
+
+    async def _verify(self, connection: HTTPConnection) -> Identity:
+        headers = connection.scope["headers"]
+        presented = token_from_headers(headers, self.settings.cookie_suffix)
+        if presented is None:
+            raise MissingToken
+        if presented.from_cookie:
+            self._check_origin(connection)
+        return await self.verifier.verify(presented.token, cookie=presented.from_cookie)
+
+    def _check_origin(self, connection: HTTPConnection) -> None:
+        """A browser sends the cookie with any page's form: an unsafe request must say that the page is the app's."""
+        if connection.scope["type"] == "http" and connection.scope["method"] in _SAFE_METHODS:
+            return
+        origin = connection.headers.get("origin", "")
+        if self.settings.authorized_parties:
+            if _normalised(origin) not in self.settings.authorized_parties:
+                raise UntrustedOrigin(detail=f"its origin is {origin[:200]!r}")
+        elif urlsplit(origin).netloc != connection.headers.get("host"):
+            raise UntrustedOrigin(detail=f"its origin is {origin[:200]!r}, and no authorized parties are configured")
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        await asyncio.to_thread(check_database, self.settings)
+        await self.pool.open()
+        if self.settings.membership_source == "token":
+            log.warning("TENANTRY_MEMBERSHIP_SOURCE=token: the mirror's denials are ignored")
+        if not self.settings.webhook_signing_secrets:
+            log.warning("CLERK_WEBHOOK_SIGNING_SECRET is not set: webhooks are answered 503, the mirror falls behind")
+        try:
+            yield
+        finally:
+            await self._inbox.drain()
+            await self.pool.close()
+
+
+class TenantryMiddleware:
+    """Pure ASGI: reads who is asking into the request and the ContextVar, and refuses nobody."""
+
+    def __init__(self, app: ASGIApp, tenancy: Tenantry) -> None:
+        self.app = app
+        self.tenancy = tenancy
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        found = await self.tenancy.identify(HTTPConnection(scope))
+        scope["tenantry"] = (self.tenancy, found)
+        with use_scope(found):
+            await self.app(scope, receive, send)
+
+
+def tenancy_of(connection: HTTPConnection) -> Tenantry:
+    """The `Tenantry` installed in the app that serves this request."""
+    return _installed(connection)[0]
+
+
+def request_scope(connection: HTTPConnection) -> Scope:
+    """How this request enters its tenant."""
+    return _installed(connection)[1]
+
+
+def request_identity(connection: HTTPConnection) -> Identity:
+    """Who is asking. Raises the AuthenticationFailed that says why nobody is known."""
+    scope = request_scope(connection)
+    if scope.identity is None:
+        raise scope.error or MissingToken()
+    return scope.identity
+
+
+async def answer_error(connection: HTTPConnection, error: Exception) -> Response | None:
+    """Answers one of Tenantry's errors: a problem document, or a policy close of a websocket."""
+    known = error if isinstance(error, TenantryError) else TenantryError()
+    if known.status == 500:
+        log.error("%s", known, exc_info=error)
+    if isinstance(connection, WebSocket):
+        await connection.close(code=_POLICY_VIOLATION, reason=known.code)
+        return None
+    return problem(known)
+
+
+def problem(error: TenantryError) -> JSONResponse:
+    """RFC 9457: `type`, `title`, `status`, `detail`, and our `code`. Faults of the app itself say no more than that."""
+    public = error.status != 500
+    content = {
+        "type": f"urn:tenantry:{error.code}",
+        "title": error.title if public else "Internal Server Error",
+        "status": error.status,
+        "code": error.code,
+    }
+    explanation = " ".join(part for part in (_unless(error.message, error.title), error.hint) if part)
+    if public and explanation:
+        content["detail"] = explanation
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(error, AuthenticationFailed):
+        headers["WWW-Authenticate"] = "Bearer" if isinstance(error, MissingToken) else 'Bearer error="invalid_token"'
+    if error.status == 503 and not isinstance(error, WebhookNotConfigured):
+        headers["Retry-After"] = "5"
+    return JSONResponse(content, status_code=error.status, headers=headers, media_type="application/problem+json")
+
+
+def check_database(settings: Settings) -> None:
+    """Refuses a database without this release's schema, and a login that no policy holds."""
+    with database.connect(settings.database_url) as connection:
+        schema.require(connection)
+        row = connection.execute(
+            "select rolname, rolsuper or rolbypassrls from pg_roles where rolname = session_user"
+        ).fetchone()
+    if row and row[1]:
+        if not settings.allow_privileged_login:
+            raise ConfigurationError(
+                f'The app logs in to PostgreSQL as "{row[0]}", whom no isolation policy holds.',
+                hint="Log in as an ordinary role (`tenantry db migrate --app-role NAME` grants what it needs), "
+                "or set TENANTRY_ALLOW_PRIVILEGED_LOGIN=true.",
+            )
+        log.warning('the app logs in as "%s": a transaction without a tenant sees every tenant\'s rows', row[0])
+
+
+def _installed(connection: HTTPConnection) -> tuple[Tenantry, Scope]:
+    found: tuple[Tenantry, Scope] | None = connection.scope.get("tenantry")
+    if found is None:
+        raise ConfigurationError("Tenantry is not installed in this app.", hint="Call tenancy.install(app).")
+    return found
+
+
+def _find_mismatch(connection: HTTPConnection, identity: Identity) -> OrganizationMismatch | None:
+    """The client may state which organization it expects, by header or path; it never chooses one."""
+    stated = [connection.headers.get(EXPECTED_ORG)]
+    if in_path := _ORG_IN_PATH.search(connection.scope["path"]):
+        stated.append(in_path[1])
+    own = {identity.org_id or "", identity.org_slug or identity.org_id or ""}
+    for expected in stated:
+        if expected is not None and expected not in own:
+            return OrganizationMismatch(
+                detail=f"expected {expected[:100]!r}, the token is for {identity.org_id}",
+                hint="Switch to the organization, or go to the page of the active one.",
+            )
+    return None
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """The raw body; refused as soon as it is known to be larger than `limit`."""
+    announced = request.headers.get("content-length", "")
+    received = bytearray()
+    if not (announced.isdigit() and int(announced[:12]) > limit):
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > limit:
+                break
+        else:
+            return bytes(received)
+    raise PayloadTooLarge(f"The webhook body has more than {limit} bytes.")
+
+
+def _normalised(origin: str) -> str | None:
+    try:
+        return normalise_origin(origin)
+    except ValueError:
+        return None
+
+
+def _unless(text: str, other: str) -> str | None:
+    return None if text == other else text
