@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tenantry import __version__
-from tenantry.cli import db
+from tenantry.cli import db, instance, roles
 from tenantry.cli.dev import dev
 from tenantry.cli.emulator import emulator
 from tenantry.errors import ConfigurationError, TenantryError
@@ -24,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(db.app, name="db")
+app.add_typer(roles.app, name="roles")
+app.add_typer(instance.app, name="instance")
 app.command()(dev)
 app.command()(emulator)
 

@@ -186,6 +186,7 @@ class Webhooks:
             self._held[endpoint.id] = delivery
             self._schedule(delivery, _SWAP_WAIT)
         else:
+            delivery.fault = None if fate.fault == "swapped" else fate.fault  # the earlier of the two is
             self._take_before(delivery, held)
             self._schedule(delivery, 0)
         if fate.fault == "twice":

@@ -5,16 +5,13 @@ returns jsonb language plpgsql as $$
 declare
   letter   tenantry.webhook_events;
   recorded tenantry.webhook_events[] := '{}';
-  position integer;
 begin
   foreach letter in array letters loop
     if letter.outcome = 'stale' and (letter.data is null or letter.data #>> '{data,id}' = any (changed) or letter.org_id = any (changed)) then
       letter.outcome := 'applied';
     end if;
     recorded := recorded || letter;
-    position := array_position(answers, null);
-    answers[position] := jsonb_strip_nulls(jsonb_build_object('message_id', letter.message_id, 'outcome', letter.outcome,
-      'type', letter.type, 'code', letter.error_code, 'error', letter.error));
+    answers[array_position(answers, null)] := tenantry.answer_letter(letter);
   end loop;
 
   insert into tenantry.webhook_events as e (

@@ -8,5 +8,6 @@ begin
                 where tenantry.clerk_text(d, 'message_id') is null or jsonb_typeof(d -> 'body') is distinct from 'string') then
     perform tenantry.raise_error('TY010', 'a delivery lacks message_id or body');
   end if;
+  perform tenantry.check_ids(variadic array(select d ->> 'message_id' from jsonb_array_elements(batch) as d));
 end
 $$;

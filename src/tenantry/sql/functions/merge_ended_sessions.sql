@@ -10,7 +10,7 @@ begin
 
   with new as (
     insert into tenantry.ended_sessions
-    select distinct on (session_id) * from unnest(rows) order by session_id, ended_at
+    select distinct on (session_id) * from unnest(rows) where keep_until > now() order by session_id, ended_at
     on conflict do nothing
     returning session_id
   )

@@ -17,7 +17,7 @@ begin
       select distinct on (r.id)
         r.id, r.tenant_id, r.user_id, r.role, r.permissions, r.public_metadata, r.created_at,
         coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
-        coalesce(r.revision > 0 and lead(r.revision) over same = r.revision and lead(r.content_hash) over same <> r.content_hash, false),
+        coalesce(r.revision > 0 and min(r.content_hash) over ties <> max(r.content_hash) over ties, false),
         max(r.last_seen) over every, max(r.last_absent) over every, max(r.deleted_at) over every
       from unnest(rows) as r
       left join tenantry.tenant_memberships as k on k.id = r.id
@@ -26,7 +26,7 @@ begin
         coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
         r.last_seen, r.last_absent, r.deleted_at, firm))
       window every as (partition by r.id),
-             same as (partition by r.id order by r.revision desc nulls last, r.observed_at desc nulls last, r.content_hash desc nulls last)
+             ties as (partition by r.id, r.revision)
       order by r.id, r.revision desc nulls last, r.observed_at desc nulls last, r.content_hash desc nulls last
       on conflict (id) do update set
         tenant_id = excluded.tenant_id,

@@ -1,6 +1,7 @@
 -- Merges snapshots of every kind, parents before children; answers the ids of the objects that changed.
 -- Locks: advisory locks on (tenant), (user), (tenant, user), all at once and in order, so that the transitions written
--- to `changes` are the real ones however many merge at a time; then rows, table by table, each in key order.
+-- to `changes` are the real ones however many merge at a time: alone where it may end or come back, or is a pair;
+-- else shared. Then rows, table by table, each in key order.
 create or replace function tenantry.merge_snapshots(s tenantry.snapshots)
 returns text[] language plpgsql as $$
 #variable_conflict use_column
@@ -14,12 +15,15 @@ begin
     -- 1024 buckets: a page of 500 members must not fill the server's lock table.
     select hashtext(name) & 1023 as bucket, bool_or(alone) as alone
     from (
-      select 'tenant:' || t.id, t.deleted_at is not null or t.last_absent is not null from unnest(s.tenants) as t
-      union all select 'user:' || u.id, u.deleted_at is not null or u.last_absent is not null from unnest(s.users) as u
-      union all select 'member:' || coalesce(m.tenant_id, k.tenant_id) || ':' || coalesce(m.user_id, k.user_id), true
-        from unnest(s.memberships) as m left join tenantry.tenant_memberships as k on k.id = m.id
-        where coalesce(m.tenant_id, k.tenant_id) is not null and coalesce(m.user_id, k.user_id) is not null
+      select 'tenant:' || t.id, t.deleted_at is not null or t.last_absent is not null or k.last_absent is not null
+        from unnest(s.tenants) as t left join tenantry.tenants as k on k.id = t.id
+      union all select 'user:' || u.id, u.deleted_at is not null or u.last_absent is not null or k.last_absent is not null
+        from unnest(s.users) as u left join tenantry.users as k on k.id = u.id
+      union all select lock.* from unnest(s.memberships) as m left join tenantry.tenant_memberships as k on k.id = m.id,
+        lateral (select coalesce(m.tenant_id, k.tenant_id) as tenant_id, coalesce(m.user_id, k.user_id) as user_id) as place,
+        lateral (values ('tenant:' || tenant_id, false), ('user:' || user_id, false), ('member:' || tenant_id || ':' || user_id, true)) as lock
     ) as wanted(name, alone)
+    where name is not null
     group by 1 order by 1
   ) as locks;
 

@@ -1,6 +1,7 @@
 -- Merges snapshots of organizations, one row each however often one is in `rows`; answers the ids written.
 -- Rows that tell nothing new are neither written nor locked; the others are locked in key order. Key columns stay out
 -- of the SET list: with them the upsert would wait for every transaction that inserted a row of the tenant.
+-- An absence is held against what memberships showed too: their events saw the organization, and did not write it here.
 create or replace function tenantry.merge_tenants(rows tenantry.tenants[], firm boolean)
 returns text[] language plpgsql as $$
 #variable_conflict use_column
@@ -14,8 +15,10 @@ begin
     select distinct on (r.clerk_org_id)
       r.id, r.clerk_org_id, r.name, r.slug, r.image_url, r.public_metadata, r.role_set_key, r.created_at,
       coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
-      coalesce(r.revision > 0 and lead(r.revision) over same = r.revision and lead(r.content_hash) over same <> r.content_hash, false),
-      max(r.last_seen) over every, max(r.last_absent) over every, max(r.deleted_at) over every
+      coalesce(r.revision > 0 and min(r.content_hash) over ties <> max(r.content_hash) over ties, false),
+      greatest(max(r.last_seen) over every, case when r.last_absent is not null then (
+        select max(greatest(m.last_seen, m.deleted_at)) from tenantry.tenant_memberships as m where m.tenant_id = r.id) end),
+      max(r.last_absent) over every, max(r.deleted_at) over every
     from unnest(rows) as r
     left join tenantry.tenants as k on k.clerk_org_id = r.clerk_org_id
     where k.clerk_org_id is null or tenantry.is_news(
@@ -23,7 +26,7 @@ begin
       coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
       r.last_seen, r.last_absent, r.deleted_at, firm)
     window every as (partition by r.clerk_org_id),
-           same as (partition by r.clerk_org_id order by r.revision desc nulls last, r.observed_at desc nulls last, r.content_hash desc nulls last)
+           ties as (partition by r.clerk_org_id, r.revision)
     order by r.clerk_org_id, r.revision desc nulls last, r.observed_at desc nulls last, r.content_hash desc nulls last
     on conflict (clerk_org_id) do update set
       name = excluded.name,

@@ -10,6 +10,7 @@ declare
   tenant tenantry.tenants; person tenantry.users; membership tenantry.tenant_memberships;
   invitation tenantry.invitations; domain tenantry.domains; role tenantry.roles; permission tenantry.permissions;
 begin
+  perform tenantry.check_ids(variadic ids);
   foreach gone_id in array ids loop
     case kind
       when 'organizations' then
@@ -17,8 +18,6 @@ begin
         tenant.clerk_org_id := gone_id;
         tenant.deleted_at := deleted;
         tenant.last_absent := absent;
-        -- A membership's event saw its organization too, and did not write it down there.
-        tenant.last_seen := (select max(greatest(m.last_seen, m.deleted_at)) from tenantry.tenant_memberships m where m.tenant_id = tenant.id);
         s.tenants := s.tenants || tenant;
       when 'users' then
         person.id := gone_id;

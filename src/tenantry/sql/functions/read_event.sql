@@ -14,7 +14,7 @@ begin
     return null;
   elsif id is null then
     perform tenantry.raise_error('TY010', format('%s carries no id', type));
-  elsif verb = 'deleted' and kind <> 'memberships' then
+  elsif verb = 'deleted' and (kind <> 'memberships' or tenantry.organization_of(object) is null or tenantry.user_of(object) is null) then
     s := tenantry.read_endings(kind, array[id], observed_at, true);
   else
     s := tenantry.read_objects(kind, jsonb_build_array(object), observed_at, verb);

@@ -17,7 +17,8 @@ begin
   i.created_at := tenantry.clerk_time(object -> 'created_at');
   i.revision := tenantry.clerk_revision(object);
   i.observed_at := observed_at;
-  i.content_hash := hashtextextended(jsonb_build_array(i.email_address, i.role, i.status, i.user_id, i.public_metadata, i.expires_at)::text, 0);
+  i.content_hash := hashtextextended(jsonb_build_array(
+    i.email_address, i.role, i.status, i.user_id, i.public_metadata, extract(epoch from i.expires_at))::text, 0);  -- in no time zone
   i.last_seen := observed_at;
   return i;
 end

@@ -10,6 +10,8 @@ begin
     if tenantry.clerk_text(object, 'id') is null then
       perform tenantry.raise_error('TY010', format('an object of %s carries no id', kind));
     end if;
+    perform tenantry.check_ids(
+      tenantry.clerk_text(object, 'id'), tenantry.organization_of(object), tenantry.user_of(object), tenantry.clerk_text(object, 'key'));
     if kind in ('memberships', 'invitations', 'domains') then
       s := tenantry.read_parents(s, object, observed_at);
     end if;
@@ -19,7 +21,7 @@ begin
       when 'users' then
         s.users := s.users || tenantry.read_user(object, observed_at);
       when 'memberships' then
-        if verb <> 'deleted' and (tenantry.organization_of(object) is null or tenantry.user_of(object) is null) then
+        if tenantry.organization_of(object) is null or tenantry.user_of(object) is null then
           perform tenantry.raise_error('TY010', format('membership %s names no %s', object ->> 'id',
             case when tenantry.organization_of(object) is null then 'organization' else 'user' end));
         end if;

@@ -6,7 +6,7 @@ declare
   t tenantry.tenants;
 begin
   t.clerk_org_id := tenantry.clerk_text(object, 'id');
-  t.id := tenantry.derive_tenant_id(tenantry.bound_instance(), t.clerk_org_id);
+  t.id := tenantry.tenant_id_of(t.clerk_org_id);
   t.name := tenantry.clerk_text(object, 'name');
   t.slug := tenantry.clerk_text(object, 'slug');
   t.image_url := tenantry.clerk_text(object, 'image_url');

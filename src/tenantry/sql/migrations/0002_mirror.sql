@@ -76,7 +76,7 @@ create table tenantry.tenant_memberships (
   deleted_at      timestamptz,
   needs_refetch   boolean not null default false,
   ended_at        timestamptz generated always as (coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored,
-  constraint tenant_memberships_place_is_known_while_live check (num_nulls(tenant_id, user_id) = 0 or deleted_at is not null)
+  constraint tenant_memberships_place_is_known_while_live check (num_nulls(tenant_id, user_id) = 0 or ended_at is not null)
 );
 -- The current membership of (tenant, user) is the newest.
 create index tenant_memberships_current on tenantry.tenant_memberships (tenant_id, user_id, created_at desc nulls last, id desc);

@@ -1,0 +1,10 @@
+-- Refuses (TY010) ids and keys too long to be Clerk's: an index could not hold them, and merging would fail for the
+-- whole batch. Nulls pass.
+create or replace function tenantry.check_ids(variadic ids text[])
+returns void language plpgsql as $$
+begin
+  if exists (select from unnest(ids) as id where length(id) > 255) then
+    perform tenantry.raise_error('TY010', 'an id or key has more than 255 characters');
+  end if;
+end
+$$;
