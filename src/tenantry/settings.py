@@ -300,7 +300,9 @@ _READERS: Mapping[str, _Reader] = {
     "keep_private_metadata": _Reader(("TENANTRY_KEEP_PRIVATE_METADATA",), _flag, "Write true or false."),
     "token_leeway": _Reader(("TENANTRY_TOKEN_LEEWAY",), _whole(0, 300), "Write seconds of clock skew; 5 is usual."),
     "max_token_life": _Reader(
-        ("TENANTRY_MAX_TOKEN_LIFE",), _whole(60, 24 * 3600), "Write the longest life of a token, in seconds: at most a day."
+        ("TENANTRY_MAX_TOKEN_LIFE",),
+        _whole(60, 24 * 3600),
+        "Write the longest life of a token, in seconds: at most a day.",
     ),
     "webhook_max_bytes": _Reader(
         ("TENANTRY_WEBHOOK_MAX_BYTES",), _whole(1024, 64 * 1024 * 1024), "Write a number of bytes; 1048576 is usual."

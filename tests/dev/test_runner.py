@@ -172,7 +172,6 @@ def test_a_name_with_odd_characters_is_quoted_for_the_shell(project: Path) -> No
 
 @pytest.mark.requires("curl")
 def test_what_the_demo_proposes_works_as_it_is_printed(project: Path) -> None:
-    pytest.importorskip("tenantry.fastapi")
     with running(project) as run:
         run.read_until(UP)
         commands = re.findall(r"^  (TOKEN=.*|curl .*)$", run.printed, re.MULTILINE)

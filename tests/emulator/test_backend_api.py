@@ -26,7 +26,7 @@ def test_clerks_own_client_lists_everything(run: Runner) -> None:
     running = run(seed_data=DEFAULT, settings={"slugs": True})
     key, url = running.emulator.instance.secret_key, f"{running.url}/v1"
     with Clerk(bearer_auth=key, server_url=url) as clerk:
-        organizations = clerk.organizations.list(request={"include_members_count": True})
+        organizations = clerk.organizations.list(include_members_count=True)
         by_name = {each.name: each for each in organizations.data}
         assert {name: each.members_count for name, each in by_name.items()} == {"Acme": 3, "Globex": 2}
         acme = by_name["Acme"].id
@@ -36,7 +36,7 @@ def test_clerks_own_client_lists_everything(run: Runner) -> None:
         assert {user.first_name for user in users} == {"Ada", "Grace", "Alan"}
         joined = clerk.users.get_organization_memberships(user_id=users[0].id)
         assert joined.total_count == len(joined.data) > 0
-        created = clerk.users.create(request={"email_address": ["kay@example.test"], "first_name": "Kay"})
+        created = clerk.users.create(email_address=["kay@example.test"], first_name="Kay")
         assert clerk.users.get(user_id=created.id).email_addresses[0].email_address == "kay@example.test"
         clerk.organization_invitations.create(organization_id=acme, email_address="x@example.test", role="org:member")
         assert clerk.organization_invitations.list(organization_id=acme).total_count == 1
@@ -96,9 +96,11 @@ JSON = st.recursive(
     max_leaves=5,
 )
 NAMES = st.sampled_from(
-    ["name", "slug", "email_address", "user_id", "role", "key", "permissions", "public_metadata", "password", "username",
-     "created_at", "max_allowed_memberships", "expires_in_days", "user_ids", "enrollment_mode", "active_organization_id"]
-)  # fmt: skip
+    [
+        *("name", "slug", "email_address", "user_id", "role", "key", "permissions", "public_metadata", "password"),
+        *("username", "created_at", "user_ids", "max_allowed_memberships", "expires_in_days", "enrollment_mode"),
+    ]
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -453,4 +455,4 @@ def test_content_type_is_exactly_json(running: Running) -> None:
 def test_the_slug_of_an_instance_without_slugs_can_suit_strict_clients(run: Runner) -> None:
     running = run(seed_data=DEFAULT, options=Options(assumptions=Assumptions(slug_when_disabled="generated")))
     with Clerk(bearer_auth=running.emulator.instance.secret_key, server_url=f"{running.url}/v1") as clerk:
-        assert {each.slug for each in clerk.organizations.list(request={}).data} == {"acme", "globex"}
+        assert {each.slug for each in clerk.organizations.list().data} == {"acme", "globex"}

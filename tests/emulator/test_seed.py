@@ -130,7 +130,8 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, said: str) 
         ("[[users]]\nemail='nonsense'", "valid email address"),
         ("[[organizations]]\nname='A'\ncreated_by='nobody@example.test'", "No user was found"),
         ("[[organizations]]\nname='A'\nmembers={'nobody@example.test'='org:member'}", "No user was found"),
-        ("[[users]]\nemail='a@example.test'\n[[organizations]]\nname='A'\nmembers={'a@example.test'='org:x'}", "no organ"),
+        ("[[users]]\nemail='a@example.test'\n[[organizations]]\nname='A'\n"
+         "members={'a@example.test'='org:x'}", "no organ"),
         ("[[roles]]\nkey='editor'\nname='E'", "org:<role>"),
         ("[[roles]]\nkey='org:e'\nname='E'\npermissions=['org:a:b']", "No permission was found"),
         ("[settings]\ncreator_role='org:x'\n[[users]]\nemail='a@example.test'\n[[organizations]]\nname='A'\n"

@@ -111,7 +111,7 @@ def test_deleting_an_organization_takes_its_children_along(
     world.store.organizations.delete(organization.id)
     assert world.types == expected
     state = world.store.state
-    assert not (state.memberships or state.invitations or state.domains or state.organizations)
+    assert [*state.memberships, *state.invitations, *state.domains, *state.organizations] == []
 
 
 def test_a_deleted_organization_is_active_in_no_session(world: World) -> None:

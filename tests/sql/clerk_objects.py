@@ -164,7 +164,7 @@ class Truth:
     members: dict[tuple[str, str], str]  # organization, user -> role
 
 
-@dataclass
+@dataclass(repr=False)
 class Clerk:
     """Clerk, as far as a mirror can see it: acts change objects and emit events, whose order nobody promises.
 
@@ -180,6 +180,11 @@ class Clerk:
     memberships: dict[tuple[str, str], Json] = field(default_factory=dict)
     events: list[Json] = field(default_factory=list)
     _made: int = 0
+
+    def __repr__(self) -> str:
+        """The history, short enough to read where a property fails."""
+        told = "\n".join(f"  +{e['timestamp'] - START} {e['type']} {e['data']}" for e in self.events)
+        return f"Clerk(cascade={self.cascade}):\n{told}\n"
 
     def wait(self, ms: int) -> None:
         self.now += ms

@@ -7,11 +7,14 @@ declare
   wrong text;
 begin
   perform tenantry.refuse_second_context();
+  if jsonb_typeof(options) <> 'object' or jsonb_typeof(permissions) <> 'object' then
+    perform tenantry.raise_error('TY010', 'options, and permissions in them, are JSON objects');
+  end if;
   select c.relkind, c.relowner into kind, owner from pg_class as c where c.oid = relation;
-  if kind not in ('r', 'p') then
-    perform tenantry.raise_error('TY030', format('%s is no table', relation));
+  if kind is null or kind not in ('r', 'p') then
+    perform tenantry.raise_error('TY030', format('%s is no table', coalesce(relation::text, 'null')));
   elsif not pg_has_role(owner, 'usage') then
-    perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may isolate it, and you are %I', relation, owner::regrole::text, current_user));
+    perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may isolate it, and you are %I', relation, pg_get_userbyid(owner), current_user));
   elsif exists (select from pg_inherits where inhrelid = relation) and not exists (
       select from tenantry.table_isolation as i join pg_inherits as h on h.inhparent = i.relation where h.inhrelid = check_isolation_options.relation) then
     perform tenantry.raise_error('TY030', format('%s is a partition or child: isolate its parent', relation));
@@ -21,6 +24,11 @@ begin
   select option into wrong from jsonb_object_keys(options) as option where option not in ('column', 'key', 'backfill', 'permissions') limit 1;
   if wrong is not null then
     perform tenantry.raise_error('TY010', format('unknown option %L: column, key, backfill and permissions are known', wrong));
+  end if;
+  select option into wrong from jsonb_each(options) as o(option, value)
+  where option <> 'permissions' and (jsonb_typeof(value) not in ('string', 'null') or value = '""') limit 1;
+  if wrong is not null then
+    perform tenantry.raise_error('TY010', format('option %L is a text', wrong));
   end if;
   select command into wrong from jsonb_each(permissions) as p(command, permission)
   where command not in ('select', 'insert', 'update', 'delete') or jsonb_typeof(permission) <> 'string' limit 1;

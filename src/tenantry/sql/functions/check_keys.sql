@@ -6,11 +6,17 @@ begin
   return query
   select 'unique-across-tenants', i.relation::text, 'TC10',
     format('%s is unique across tenants: an insert that fails tells that another tenant has the value.', x.indexrelid::regclass),
-    format('create unique index concurrently on %s (%I, %s); -- then drop %s', i.relation, i.tenant_column,
-      (select string_agg(pg_get_indexdef(x.indexrelid, k, true), ', ' order by k) from generate_series(1, x.indnkeyatts) as k), x.indexrelid::regclass)
+    case when k.conname is not null
+      then format('alter table %s drop constraint %I, add %s%s (%I, %s);', i.relation, k.conname, case k.contype when 'p' then 'primary key' else 'unique' end,
+        case when x.indnullsnotdistinct then ' nulls not distinct' end, i.tenant_column, columns)
+      else format('drop index %s; create unique index on %s (%I, %s)%s%s;', x.indexrelid::regclass, i.relation, i.tenant_column, columns,
+        case when x.indnullsnotdistinct then ' nulls not distinct' end, ' where ' || pg_get_expr(x.indpred, x.indrelid))
+    end
   from tenantry.table_isolation as i
   join pg_index as x on x.indrelid = i.relation and x.indisunique
   join pg_attribute as t on t.attrelid = i.relation and t.attname = i.tenant_column
+  left join pg_constraint as k on k.conindid = x.indexrelid and k.conrelid = i.relation and k.contype in ('p', 'u')
+  cross join lateral (select string_agg(pg_get_indexdef(x.indexrelid, n, true), ', ' order by n) from generate_series(1, x.indnkeyatts) as n) as keys(columns)
   where i.mode = 'isolated' and not t.attnum = any (x.indkey) and not exists (select from pg_inherits where inhrelid = i.relation)
     and not exists (
       select from pg_attribute as a
@@ -20,14 +26,18 @@ begin
   return query
   select 'reference-across-tenants', i.relation::text, 'TC11',
     format('Foreign key %I does not carry the tenant: a row may refer to another tenant''s, and its deletion may cascade there.', k.conname),
-    format('alter table %s add unique (%I, %s); alter table %s drop constraint %I, add foreign key (%I, %s) references %1$s (%2$I, %3$s);',
-      k.confrelid::regclass, there.tenant_column,
-      (select string_agg(quote_ident(a.attname), ', ' order by o) from unnest(k.confkey) with ordinality as c(n, o) join pg_attribute as a on a.attrelid = k.confrelid and a.attnum = c.n),
-      i.relation, k.conname, i.tenant_column,
-      (select string_agg(quote_ident(a.attname), ', ' order by o) from unnest(k.conkey) with ordinality as c(n, o) join pg_attribute as a on a.attrelid = k.conrelid and a.attnum = c.n))
+    case when not tenantry.is_unique(k.confrelid, there.tenant_column || target.names) then
+      format('alter table %s add unique (%I, %s); ', k.confrelid::regclass, there.tenant_column, target.list) else '' end
+    || format('alter table %s drop constraint %I, add foreign key (%I, %s) references %s (%I, %s)', i.relation, k.conname,
+      i.tenant_column, source.list, k.confrelid::regclass, there.tenant_column, target.list)
+    || case k.confdeltype when 'c' then ' on delete cascade' when 'r' then ' on delete restrict' when 'n' then format(' on delete set null (%s)', source.list)
+      when 'd' then format(' on delete set default (%s)', source.list) else '' end
+    || case k.confupdtype when 'c' then ' on update cascade' else '' end || ';'
   from tenantry.table_isolation as i
   join pg_constraint as k on k.conrelid = i.relation and k.contype = 'f' and k.conparentid = 0
   join tenantry.table_isolation as there on there.relation = k.confrelid and there.mode = 'isolated'
+  cross join lateral tenantry.columns_of(k.conrelid, k.conkey) as source
+  cross join lateral tenantry.columns_of(k.confrelid, k.confkey) as target
   where i.mode = 'isolated' and not exists (select from pg_inherits where inhrelid = i.relation)
     and not exists (
       select from generate_subscripts(k.conkey, 1) as n

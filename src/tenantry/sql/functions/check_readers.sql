@@ -5,10 +5,7 @@ begin
   return query
   select distinct 'view-with-owners-rights', seen::text, 'TC20', 'This view reads a tenant''s rows with its owner''s rights, not its caller''s.',
     format('alter view %s set (security_invoker = true);', seen)
-  from (
-    select relation from tenantry.table_isolation where mode = 'isolated'
-    union all select c.oid::regclass from pg_class as c where c.relnamespace = 'tenantry'::regnamespace and c.relkind = 'r' and c.relrowsecurity
-  ) as confined(relation)
+  from tenantry.confined_tables() as confined(relation)
   cross join lateral unnest(tenantry.views_of(confined.relation)) as seen
   join pg_class as v on v.oid = seen
   where not coalesce(v.reloptions && array['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false);
@@ -16,8 +13,8 @@ begin
   return query
   select distinct 'materialized-view-open', seen::text, 'TC21', 'This materialized view holds every tenant''s rows, and tenants may read it.',
     format('revoke all on %s from public, tenantry_tenant;', seen)
-  from tenantry.table_isolation as i cross join lateral unnest(tenantry.views_of(i.relation, 'm')) as seen
-  where i.mode = 'isolated' and has_table_privilege('tenantry_tenant', seen::oid, 'select');
+  from tenantry.confined_tables() as confined(relation) cross join lateral unnest(tenantry.views_of(confined.relation, 'm')) as seen
+  where has_table_privilege('tenantry_tenant', seen::oid, 'select');
 
   return query
   select 'function-above-isolation', p.oid::regprocedure::text, 'TC22',
@@ -25,7 +22,7 @@ begin
     format('alter function %s owner to <the tables'' owner>; -- or: revoke execute on function %1$s from public;', p.oid::regprocedure)
   from pg_proc as p join pg_roles as r on r.oid = p.proowner
   join pg_namespace as n on n.oid = p.pronamespace
-  where p.prosecdef and (r.rolsuper or r.rolbypassrls) and n.nspname not in ('pg_catalog', 'information_schema', 'tenantry')
+  where p.prosecdef and (r.rolsuper or r.rolbypassrls or pg_has_role(r.oid, 'tenantry_bypass', 'usage')) and n.nspname not in ('pg_catalog', 'information_schema', 'tenantry')
     and has_function_privilege('tenantry_tenant', p.oid, 'execute')
     and has_schema_privilege('tenantry_tenant', n.oid, 'usage');
 
@@ -47,7 +44,10 @@ begin
   select 'published', i.relation::text, 'TC25', format('Publication %I sends every tenant''s rows to its subscribers.', b.pubname),
     'Make sure that each subscriber isolates them again.'
   from tenantry.table_isolation as i
-  join pg_publication as b on b.puballtables or exists (select from pg_publication_rel as r where r.prpubid = b.oid and r.prrelid = i.relation)
+  join pg_class as c on c.oid = i.relation
+  join pg_publication as b on b.puballtables
+    or exists (select from pg_publication_rel as r where r.prpubid = b.oid and r.prrelid = i.relation)
+    or exists (select from pg_publication_namespace as s where s.pnpubid = b.oid and s.pnnspid = c.relnamespace)
   where i.mode = 'isolated';
 end
 $$;

@@ -26,29 +26,14 @@ begin
     'A policy of the isolation is missing, was changed, or does not hold for the table''s owner.',
     format('select tenantry.isolate_table_v1(%L, %L);', i.relation, jsonb_build_object('column', i.tenant_column, 'key', i.tenant_key, 'permissions', i.permissions))
   from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
-  where i.mode = 'isolated' and (
-    not exists (
-      select from pg_policy as p
-      where p.polrelid = i.relation and p.polname = 'tenantry_isolation' and not p.polpermissive and p.polcmd = '*'
-        and p.polroles @> array['tenantry_tenant'::regrole::oid, c.relowner]
-        and pg_get_expr(p.polqual, p.polrelid) = pg_get_expr(p.polwithcheck, p.polrelid)
-        and pg_get_expr(p.polqual, p.polrelid) ~ format('^\(%s(\)?::text)? = (\( SELECT )?(tenantry\.)?current_%s\(\)( AS \w+\))?\)$',
-          case when quote_ident(i.tenant_column) = i.tenant_column then i.tenant_column::text else quote_ident(i.tenant_column) end,
-          case i.tenant_key when 'id' then 'tenant_id' else 'org_id' end))
-    or not exists (
-      select from pg_policy as p
-      where p.polrelid = i.relation and p.polname = 'tenantry_access' and p.polpermissive and p.polcmd = '*'
-        and p.polroles @> array['tenantry_tenant'::regrole::oid, c.relowner])
-    or exists (
-      select from jsonb_object_keys(i.permissions) as command
-      where not exists (select from pg_policy as p where p.polrelid = i.relation and p.polname = 'tenantry_may_' || command and not p.polpermissive)));
+  where i.mode = 'isolated' and not tenantry.isolation_holds(i);
 
   return query
   select 'stray-policy', p.polrelid::regclass::text, 'TC04',
     format('Policy %I is not Tenantry''s. It cannot widen the isolation, but it may open the table to roles outside it.', p.polname),
     format('drop policy %I on %s;', p.polname, p.polrelid::regclass)
   from pg_policy as p join tenantry.table_isolation as i on i.relation = p.polrelid
-  where i.mode = 'isolated' and p.polname not like 'tenantry\_%' and p.polpermissive;
+  where i.mode = 'isolated' and p.polpermissive and p.polname not in ('tenantry_access', 'tenantry_bypass');
 
   return query
   select 'partition-open', h.inhrelid::regclass::text, 'TC05', format('A partition or child of %s that is not isolated itself.', i.relation),
@@ -68,16 +53,17 @@ begin
   return query
   select 'no-tenant-index', i.relation::text, 'TC07', format('No index begins with %I: every query reads every tenant''s rows.', i.tenant_column),
     format('create index concurrently on %s (%I);', i.relation, i.tenant_column)
-  from tenantry.table_isolation as i
+  from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
   where i.mode = 'isolated' and not exists (
     select from pg_index as x join pg_attribute as a on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
     where x.indrelid = i.relation and a.attname = i.tenant_column and x.indpred is null and x.indisvalid);
 
   return query
-  select 'truncate-granted', i.relation::text, 'TC08', format('%s may TRUNCATE, which asks no policy.', g.grantee::regrole),
-    format('revoke truncate on %s from %s;', i.relation, case when g.grantee = 0 then 'public' else g.grantee::regrole::text end)
+  select 'truncate-granted', i.relation::text, 'TC08', format('%s may TRUNCATE, which asks no policy.', who.name),
+    format('revoke truncate on %s from %s;', i.relation, who.name)
   from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
   cross join lateral aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) as g
+  cross join lateral (select case when g.grantee = 0 then 'public' else g.grantee::regrole::text end) as who(name)
   where i.mode in ('isolated', 'read') and g.privilege_type = 'TRUNCATE';
 
   return query

@@ -9,7 +9,7 @@ returns jsonb language plpgsql stable as $$
 declare
   of_role     text[] := tenantry.permissions_of_role(role);
   permissions text[];
-  from_token  constant boolean := role is not distinct from tenantry.role_key(tenantry.clerk_text(identity, 'role'));
+  from_token  constant boolean := identity <> '{}' and role is not distinct from tenantry.role_key(tenantry.clerk_text(identity, 'role'));
 begin
   if of_role is null and membership.role = describe_context.role then
     of_role := membership.permissions;

@@ -12,26 +12,24 @@ returns jsonb language plpgsql as $$
 declare
   tenant_column constant name := coalesce(options ->> 'column', 'tenant_id');
   tenant_key    constant text := coalesce(options ->> 'key', case when tenant_column = 'tenant_id' then 'id' end, 'clerk_org_id');
-  permissions   constant jsonb := coalesce(options -> 'permissions', '{}');
+  permissions   constant jsonb := coalesce(nullif(options -> 'permissions', 'null'), '{}');
+  parts         constant regclass[] := tenantry.partitions_of(relation);
+  is_child      constant boolean := exists (select from pg_inherits where inhrelid = relation);
   part          regclass;
-  parts         regclass[];
 begin
   perform tenantry.check_isolation_options(relation, options, tenant_key, permissions);
-  execute format('alter table %s no force row level security', relation);  -- the owner must see all rows for what follows
-  perform tenantry.prepare_tenant_column(relation, tenant_column, tenant_key, options ->> 'backfill');
-
-  parts := tenantry.partitions_of(relation);
   foreach part in array relation || parts loop
+    execute format('alter table %s no force row level security', part);  -- the owner must see all rows for what follows
+    if part = relation or not (select relispartition from pg_class where oid = part) then  -- a partition follows its parent
+      perform tenantry.prepare_tenant_column(part, tenant_column, tenant_key, options ->> 'backfill');
+    end if;
     perform tenantry.enforce_isolation(part, tenant_column, tenant_key, permissions);
+    perform tenantry.confine_views(part);
+    perform tenantry.register_isolation(part, 'isolated', tenant_column, tenant_key, permissions);
   end loop;
-  perform tenantry.grant_table(relation, 'write');
+  perform tenantry.grant_table(relation, case when is_child then 'none' else 'write' end);
   foreach part in array parts loop
     perform tenantry.grant_table(part, 'none');  -- reached through the parent alone
-  end loop;
-  perform tenantry.confine_views(relation);
-
-  foreach part in array relation || parts loop
-    perform tenantry.register_isolation(part, 'isolated', tenant_column, tenant_key, permissions);
   end loop;
   return jsonb_build_object('table', relation, 'column', tenant_column, 'key', tenant_key, 'partitions', to_jsonb(parts::text[]),
     'findings', coalesce((select jsonb_agg(to_jsonb(f)) from tenantry.check_v1() as f

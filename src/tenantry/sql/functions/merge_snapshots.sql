@@ -20,8 +20,8 @@ begin
       union all select 'user:' || u.id, u.deleted_at is not null or u.last_absent is not null or k.last_absent is not null
         from unnest(s.users) as u left join tenantry.users as k on k.id = u.id
       union all select lock.* from unnest(s.memberships) as m left join tenantry.tenant_memberships as k on k.id = m.id,
-        lateral (select coalesce(m.tenant_id, k.tenant_id) as tenant_id, coalesce(m.user_id, k.user_id) as user_id) as place,
-        lateral (values ('tenant:' || tenant_id, false), ('user:' || user_id, false), ('member:' || tenant_id || ':' || user_id, true)) as lock
+        lateral (select coalesce(m.tenant_id, k.tenant_id) as tenant, coalesce(m.user_id, k.user_id) as person) as place,
+        lateral (values ('tenant:' || tenant, false), ('user:' || person, false), ('member:' || tenant || ':' || person, true)) as lock
     ) as wanted(name, alone)
     where name is not null
     group by 1 order by 1

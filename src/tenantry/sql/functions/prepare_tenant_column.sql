@@ -19,6 +19,9 @@ begin
   execute format('select exists (select from %s where %I is null)', relation, tenant_column) into orphans;
   if orphans and backfill is not null then
     tenant := tenantry.find_tenant(backfill);
+    if tenant_key = 'clerk_org_id' and tenant.clerk_org_id is null then
+      perform tenantry.raise_error('TY030', format('%s is a personal account: it has no organization id to write into %s', backfill, relation));
+    end if;
     execute format('update %s set %I = %L where %2$I is null', relation, tenant_column,
       case tenant_key when 'id' then tenant.id::text else tenant.clerk_org_id end);
   elsif orphans then

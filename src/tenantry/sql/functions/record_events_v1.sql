@@ -13,7 +13,10 @@
 -- The planner settings: a plan for arrays of unknown length is looked up again in every call, and one made while the
 -- tables were empty would read them whole ever after. Keys and indexes are all that these statements need.
 create or replace function tenantry.record_events_v1(batch jsonb)
-returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, tenantry, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 #variable_conflict use_variable
 declare
   delivery    jsonb;
