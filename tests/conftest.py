@@ -10,7 +10,9 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server, start_server
@@ -66,18 +68,19 @@ TOOLS: dict[str, Callable[[], bool]] = {
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Server]]:
+def servers() -> Iterator[Callable[[int], Server]]:
     """Starts a version's server on first use and keeps it for the session."""
     running: dict[int, Server] = {}
+    with reachable_folder() as folder:
 
-    def serve(version: int) -> Server:
-        if version not in running:
-            running[version] = start_server(version, _reachable(tmp_path_factory.mktemp("postgres")))
-        return running[version]
+        def serve(version: int) -> Server:
+            if version not in running:
+                running[version] = start_server(version, folder)
+            return running[version]
 
-    yield serve
-    for server in running.values():
-        server.postgres.stop()
+        yield serve
+        for server in running.values():
+            server.postgres.stop()
 
 
 @pytest.fixture(scope="session")
@@ -114,9 +117,10 @@ def empty_database(server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture
-def open_tmp_path(tmp_path: Path) -> Path:
+def open_tmp_path() -> Iterator[Path]:
     """A temporary folder that a server without root's rights can reach."""
-    return _reachable(tmp_path)
+    with reachable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -134,11 +138,11 @@ def _install_schema(database: Database) -> None:
         schema.install(connection, app_roles=[APP, OWNER])
 
 
-def _reachable(directory: Path) -> Path:
-    """pytest's folders are closed to other users, and root's server runs as one: opens the ones that are pytest's."""
-    if os.geteuid() == 0:
-        for folder in (directory, *directory.parents):
-            if "pytest-of-" not in str(folder):
-                break
-            folder.chmod(folder.stat().st_mode | 0o011)
-    return directory
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """A temporary folder that other users may enter, as root's servers run as one. pytest's own are closed, and every
+    further pytest of this user closes them again."""
+    with TemporaryDirectory(prefix="tenantry-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

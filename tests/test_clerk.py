@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tenantry.clerk import ClerkUnavailable, Jwks, fetch_keys, find_keys, read_jwks
-from tenantry.errors import ConfigurationError, InvalidToken
+from tenantry.clerk import Jwks, fetch_keys, find_keys, read_jwks
+from tenantry.errors import ClerkUnavailable, ConfigurationError, InvalidToken
 from tenantry.settings import Settings
 from tenantry.tokens import FixedKey, Verifier
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
-from tenantry.errors import ConfigurationError, InvalidToken, TenantryError
+from tenantry.errors import ClerkUnavailable, ConfigurationError, InvalidToken, TenantryError
 from tenantry.settings import Settings
 from tenantry.tokens import FixedKey, KeySource
 
@@ -23,14 +23,6 @@ _TIMEOUT_SECONDS = 5
 _MAX_JWKS_BYTES = 256 * 1024
 _MAX_KEYS = 64
 _MIN_KEY_BITS = 2048
-
-
-class ClerkUnavailable(TenantryError):
-    """Clerk did not answer, or not with what was asked, and nothing kept from before serves instead."""
-
-    code = "clerk_unavailable"
-    status = 503
-    title = "Clerk did not answer."
 
 
 def find_keys(settings: Settings) -> KeySource:

@@ -3,6 +3,7 @@
     TenantryError
     ├── ConfigurationError            a setting is missing or contradicts another
     ├── DatabaseUnavailable           PostgreSQL could not be reached or did not answer          503
+    ├── ClerkUnavailable              Clerk did not answer, and nothing kept from before serves instead  503
     ├── SchemaError                   the database's schema and this release do not fit
     ├── IsolationError                the app used the database in a way isolation refuses       500
     │   ├── NoTenant                  a query without a tenant                                   TY001
@@ -63,6 +64,12 @@ class DatabaseUnavailable(TenantryError):
     code = "database_unavailable"
     status = 503
     title = "The database did not answer."
+
+
+class ClerkUnavailable(TenantryError):
+    code = "clerk_unavailable"
+    status = 503
+    title = "Clerk did not answer."
 
 
 class SchemaError(TenantryError):

@@ -40,9 +40,7 @@ class _SessionToken(SecurityBase):
     """Shows in the documentation that a route wants a session token; the middleware has read it already."""
 
     def __init__(self) -> None:
-        self.model = HTTPBearerModel(
-            bearerFormat="JWT", description="A Clerk session token (`session.getToken()`)."
-        )
+        self.model = HTTPBearerModel(bearerFormat="JWT", description="A Clerk session token (`session.getToken()`).")
         self.scheme_name = SCHEME
 
     async def __call__(self, connection: HTTPConnection) -> HTTPConnection:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 import asyncpg
 
@@ -20,8 +21,27 @@ if TYPE_CHECKING:
     from tenantry.mirror import Call, Outcome
     from tenantry.webhooks import Delivery
 
-TIMEOUT_SECONDS = 10  # under the 15 s after which Svix counts a delivery as failed
+TIMEOUT_SECONDS = 10
 SIZE = 4
+
+_FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# Classes of SQLSTATE that say nothing about the call: connection, login, database, resources, shutdown, system.
+_OUTAGES = ("08", "28", "3D", "53", "57", "58")
+# What asyncpg reads from a URL itself. Whatever else libpq knows (`channel_binding`, `connect_timeout`) it would send
+# to the server as a setting, which refuses the connection.
+_KNOWN_TO_ASYNCPG = {
+    *("host", "port", "dbname", "user", "password", "passfile", "service", "target_session_attrs", "options"),
+    *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib"),
+}
+
+
+class CallRefused(TenantryError):
+    """The database answered, and would not run this call: nothing is stored."""
+
+    code = "database_refused"
+    status = 503
+    title = "The database could not run this call."
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -30,10 +50,10 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 class Pool:
-    """Runs calls, each in a transaction of its own. Open it with `async with`."""
+    """Runs calls, each in a transaction of its own, between `open` and `close`. `timeout`: seconds a call may take."""
 
     def __init__(self, url: str, *, size: int = SIZE, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._url = url
+        self._url = _without_libpq_options(url)
         self._size = size
         self._timeout = timeout
         self._pool: asyncpg.Pool[Any] | None = None
@@ -50,8 +70,8 @@ class Pool:
                 connection_class=_Connection,
                 server_settings={"application_name": "tenantry"},
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise _unavailable(error) from None
+        except _FAILURES as error:
+            raise _explain(error) from None
 
     async def close(self) -> None:
         """Lets running calls finish, for as long as a call may take."""
@@ -63,7 +83,7 @@ class Pool:
                 pool.terminate()
 
     async def run(self, call: Call) -> str:
-        """What the function answered, as JSON text. Raises what it raised, or DatabaseUnavailable."""
+        """What the function answered, as JSON text. Raises what it raised, DatabaseUnavailable, or CallRefused."""
         if self._pool is None:
             raise DatabaseUnavailable(
                 "Tenantry has no database connection.",
@@ -72,8 +92,8 @@ class Pool:
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection:
                 return str(await connection.fetchval(call.dollar, *call.arguments))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise mirror.read_error(error) or _unavailable(error) from None
+        except _FAILURES as error:
+            raise mirror.read_error(error) or _explain(error) from None
 
     async def record(self, deliveries: Sequence[Delivery], *, keep_private_metadata: bool = False) -> list[Outcome]:
         """Records deliveries, all or none."""
@@ -92,6 +112,15 @@ class Pool:
             return scope.admit(await self.run(entry))
 
 
-def _unavailable(error: BaseException) -> TenantryError:
-    sqlstate = getattr(error, "sqlstate", None)
-    return DatabaseUnavailable(detail=f"{type(error).__name__}{f' ({sqlstate})' if sqlstate else ''}")
+def _explain(error: BaseException) -> TenantryError:
+    sqlstate: str | None = getattr(error, "sqlstate", None)
+    detail = f"{type(error).__name__}{f' ({sqlstate})' if sqlstate else ''}"
+    if sqlstate is None or sqlstate.startswith(_OUTAGES):
+        return DatabaseUnavailable(detail=detail)
+    return CallRefused(detail=detail)
+
+
+def _without_libpq_options(url: str) -> str:
+    address, _, query = url.partition("?")
+    known = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name in _KNOWN_TO_ASYNCPG]
+    return f"{address}?{urlencode(known, quote_via=quote)}" if known else address

@@ -208,12 +208,13 @@ def _exclusively(connection: psycopg.Connection) -> Iterator[None]:
 
 
 def _grant(connection: psycopg.Connection, role: str) -> None:
-    known = connection.execute("select rolsuper from pg_roles where rolname = %s", [role]).fetchone()
+    known = connection.execute("select rolsuper or rolbypassrls from pg_roles where rolname = %s", [role]).fetchone()
     if known is None:
         raise SchemaError(f'There is no role "{role}".', hint=f'Create it first: create role "{role}" login;')
     if known[0]:
         raise SchemaError(
-            f'The role "{role}" is a superuser, whom no policy holds.', hint="Name an ordinary role for the app."
+            f'The role "{role}" is a superuser or has BYPASSRLS: no policy holds it.',
+            hint="Name an ordinary role for the app.",
         )
     _run(connection, _grants(role))
 

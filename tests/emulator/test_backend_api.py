@@ -65,14 +65,12 @@ def test_a_wrong_or_missing_key_is_401_in_clerks_form(running: Running) -> None:
         assert "sk_test" not in response.text
 
 
-@pytest.mark.parametrize("path", sorted(ROUTES))
-def test_every_path_wants_the_key_and_answers_its_methods_only(running: Running, path: str) -> None:
-    filled = path.replace("{", "").replace("}", "")
-    del running.api.headers["authorization"]
-    assert running.api.get(filled).status_code == 401
-    running.api.headers["authorization"] = f"Bearer {running.emulator.instance.secret_key}"
-    for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(ROUTES[path]):
-        assert running.error(method, filled, status=405)["code"] == "method_not_allowed"
+def test_every_path_wants_the_key_and_answers_its_methods_only(running: Running) -> None:
+    for path, handlers in ROUTES.items():
+        filled = path.replace("{", "").replace("}", "")
+        assert running.api.get(filled, headers={"authorization": ""}).status_code == 401
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(handlers):
+            assert running.error(method, filled, status=405)["code"] == "method_not_allowed"
 
 
 def test_an_unknown_path_and_an_unknown_id_are_404(running: Running) -> None:
@@ -257,7 +255,8 @@ def test_invitations_are_made_one_by_one_and_ten_at_a_time(running: Running) -> 
     assert running.error("POST", path, new, 400)["code"] == "duplicate_record"
     many = [{"email_address": f"u{number}@example.test", "role": "org:member"} for number in range(10)]
     assert running.post(f"{path}/bulk", many)["total_count"] == 10
-    for wrong in ([], many + many, [1], {}):
+    wrongs: list[Any] = [[], many + many, [1], {}]
+    for wrong in wrongs:
         assert running.error("POST", f"{path}/bulk", wrong, 400)["code"] == "request_body_invalid"
     assert running.post(f"{path}/{made['id']}/revoke", {})["status"] == "revoked"
     assert (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 from typing import Any, LiteralString, cast
+from uuid import uuid4
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -18,15 +18,15 @@ class Mirror:
     """A connection to a database with the schema; its login need not be the app's."""
 
     connection: psycopg.Connection[Any]
-    _numbers: count[int] = field(default_factory=lambda: count(1), repr=False)
 
     def deliver(self, event: Any, message_id: str | None = None, **options: Any) -> Json:
         """Records one event, given as an object or as a body; answers its outcome."""
         return self.deliver_all([self.delivery(event, message_id, **options)])[0]
 
-    def delivery(self, event: Any, message_id: str | None = None, **options: Any) -> Json:
+    @staticmethod
+    def delivery(event: Any, message_id: str | None = None, **options: Any) -> Json:
         body = event if isinstance(event, str) else json.dumps(event)
-        return {"message_id": message_id or f"msg_{next(self._numbers)}", "body": body, **options}
+        return {"message_id": message_id or f"msg_{uuid4().hex}", "body": body, **options}
 
     def deliver_all(self, batch: Any) -> list[Json]:
         return cast(list[Json], self.one("select tenantry.record_events_v1(%s)", Jsonb(batch)))
@@ -39,7 +39,7 @@ class Mirror:
         return cast(Json, self.one("select tenantry.provision_v1(%s)", Jsonb(identity)))
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self.connection.execute(cast(LiteralString, query), values).fetchall()
+        return self.connection.execute(cast(LiteralString, query), values or None).fetchall()
 
     def one(self, query: str, *values: Any) -> Any:
         """The one value of the one row."""

@@ -16,7 +16,7 @@ from typing import Any, LiteralString, cast
 
 import psycopg
 import pytest
-from databases import APP, OWNER, Database
+from databases import APP, OWNER, Database, Server
 
 Connection = psycopg.Connection[Any]
 _numbers = count(1)
@@ -66,18 +66,35 @@ def refused(sqlstate: str, match: str | None = None) -> Iterator[None]:
 def record(connection: Connection, type_: str, data: dict[str, Any], at: float) -> str:
     """Delivers an event of Clerk that was true at `at` (seconds); answers the outcome."""
     event = {"type": type_, "object": "event", "data": data, "timestamp": int(at * 1000), "instance_id": INSTANCE}
-    answer = read(connection, "select tenantry.record_event_v1(%s, %s::jsonb)", f"msg_{next(_numbers)}", json.dumps(event))
+    answer = read(
+        connection, "select tenantry.record_event_v1(%s, %s::jsonb)", f"msg_{next(_numbers)}", json.dumps(event)
+    )
     return str(answer["outcome"])
 
 
 def organization(org_id: str, **content: object) -> dict[str, Any]:
-    return {"id": org_id, "object": "organization", "name": f"Name of {org_id}", "slug": None, "updated_at": 1, **content}
+    return {
+        "id": org_id,
+        "object": "organization",
+        "name": f"Name of {org_id}",
+        "slug": None,
+        "updated_at": 1,
+        **content,
+    }
 
 
 def person(user_id: str, **content: object) -> dict[str, Any]:
     address = {"id": "idn_1", "email_address": f"{user_id}@example.com"}
     emails = {"email_addresses": [address], "primary_email_address_id": "idn_1"}
-    return {"id": user_id, "object": "user", "first_name": f"First of {user_id}", "banned": False, "updated_at": 1, **emails, **content}
+    return {
+        "id": user_id,
+        "object": "user",
+        "first_name": f"First of {user_id}",
+        "banned": False,
+        "updated_at": 1,
+        **emails,
+        **content,
+    }
 
 
 def membership(id_: str, org_id: str, user_id: str, role: str = "org:member", **content: object) -> dict[str, Any]:
@@ -100,9 +117,35 @@ def make_tenant(database: Database, sentinel: str, role: str = "org:member") -> 
     with database.connect(APP) as connection:
         record(connection, "user.created", person(user_id), at)
         record(connection, "organization.created", organization(org_id), at)
-        record(connection, "organizationMembership.created", membership(f"orgmem_{sentinel}", org_id, user_id, role), at)
+        record(
+            connection, "organizationMembership.created", membership(f"orgmem_{sentinel}", org_id, user_id, role), at
+        )
         id_ = read(connection, "select (tenantry.find_tenant(%s)).id", org_id)
     return Tenant(str(id_), org_id, user_id, sentinel)
+
+
+@dataclass(frozen=True)
+class World:
+    """A database with two tenants."""
+
+    database: Database
+    a: Tenant
+    b: Tenant
+
+    def connect(self, login: str = APP) -> Connection:
+        return self.database.connect(login)
+
+
+def make_world(database: Database) -> World:
+    return World(database, make_tenant(database, "alpha"), make_tenant(database, "bravo"))
+
+
+@contextmanager
+def open_world(server: Server, template: str) -> Iterator[World]:
+    """For all tests of a module, each of which leaves it as it was: a database costs more than most tests."""
+    database = server.create(template)
+    yield make_world(database)
+    server.drop(database)
 
 
 def identity(tenant: Tenant, **changes: object) -> dict[str, Any]:
@@ -146,6 +189,27 @@ def undone(connection: Connection) -> Iterator[None]:
     """A transaction that leaves nothing behind."""
     with connection.transaction(force_rollback=True):
         yield
+
+
+def become(connection: Connection, login: str) -> None:
+    """Within a superuser's transaction: from here on the session is this login's, as if it had connected."""
+    run(connection, "reset session authorization", f"set local session authorization {login}")
+
+
+@contextmanager
+def visiting(connection: Connection, login: str, tenant: Tenant | None) -> Iterator[None]:
+    """Within a superuser's transaction: this login, in this tenant or in none; undone at the end."""
+    with connection.transaction(force_rollback=True):
+        become(connection, login)
+        if tenant is not None:
+            set_tenant(connection, identity(tenant))
+        yield
+
+
+def refuse(connection: Connection, sqlstate: str, statement: str, match: str | None = None) -> None:
+    """The statement must fail with this SQLSTATE; the transaction goes on."""
+    with refused(sqlstate, match), connection.transaction():
+        run(connection, statement)
 
 
 def isolate(connection: Connection, table: str, **options: object) -> dict[str, Any]:

@@ -119,20 +119,24 @@ def _start_bound(
         env=environment,
         start_new_session=True,
         pass_fds=(held,),
-        preexec_fn=_die_with_parent(),
+        preexec_fn=die_with_parent(signal.SIGINT),
         **account.options(),
     )
     return Child(process.pid, process)
 
 
-def _die_with_parent() -> Callable[[], None]:
-    """For the child, between fork and exec: be interrupted when the parent dies. Runs after the change of user,
-    which would clear the request."""
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """A `preexec_fn` that asks Linux to send the child this signal when the parent dies; None elsewhere.
+
+    It runs after the change of user, which would clear the request.
+    """
+    if sys.platform != "linux":
+        return None
     prctl = ctypes.CDLL(None).prctl
     parent = os.getpid()
 
     def request() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        prctl(PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # it died before we asked
             os._exit(1)
 

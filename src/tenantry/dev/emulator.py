@@ -28,7 +28,7 @@ class LocalClerk:
         self._emulator = emulator
 
     def environment(self) -> dict[str, str]:
-        return self._emulator.environment(self.url)
+        return self._emulator.environment(self.url) | {"TENANTRY_EMULATOR_URL": self.url}
 
     def people(self) -> list[Person]:
         """Everybody who can sign in, as of now."""

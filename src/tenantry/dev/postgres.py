@@ -89,6 +89,12 @@ class PostgresServer:
         """
         try:
             self._start()
+        except OSError as error:
+            self.stop()
+            raise ConfigurationError(
+                f"The database folder {self.data_dir} cannot be used: {error.strerror}: {error.filename}",
+                hint="Choose another folder, or mend the permissions of this one.",
+            ) from None
         except BaseException:
             self.stop()
             raise

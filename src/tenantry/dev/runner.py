@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from tenantry.dev.child import die_with_parent
 from tenantry.dev.emulator import LocalClerk, open_emulator
 from tenantry.dev.local_database import LocalDatabase, open_database
 from tenantry.dev.screen import Screen, Summary
@@ -76,13 +78,22 @@ def run(options: Options) -> None:
 
 
 def migrate(command: str) -> None:
-    """Runs the app's migrations. Raises ConfigurationError when they fail; their output is on the screen."""
+    """Runs the app's migrations with this environment's commands. Raises ConfigurationError when they fail; their
+    output is on the screen."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
-        code = subprocess.run(shlex.split(command)).returncode
+        parts = shlex.split(command)
+        # Looked up here: the child's own PATH does not say where to find it.
+        program = shutil.which(parts[0], path=path) if parts else None
+        if program is None:
+            raise ConfigurationError(f"The migration command '{command}' cannot be run: there is no such program.")
+        ended = subprocess.run(
+            [program, *parts[1:]], env=os.environ | {"PATH": path}, preexec_fn=die_with_parent(signal.SIGTERM)
+        )
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"The migration command '{command}' cannot be run: {error}") from None
-    if code != 0:
-        raise ConfigurationError(f"The migration command '{command}' failed with exit code {code}.")
+    if ended.returncode != 0:
+        raise ConfigurationError(f"The migration command '{command}' failed with exit code {ended.returncode}.")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,29 +60,32 @@ class Emulator:
         on_attempt: Callable[[Attempt], None] | None = None,
     ) -> None:
         self.options = options or Options()
-        self.instance = open_instance(folder, seed)
         self._journal = Journal(folder / "state.jsonl") if folder else None
-        self.store = Store(
-            seed=self.instance.seed,
-            clock=clock,
-            journal=self._journal,
-            settings=settings,
-            assumptions=self.options.assumptions,
-        )
-        self.webhooks = Webhooks(
-            self.instance,
-            self.store.identifiers,
-            clock,
-            journal=self._journal,
-            disorder=disorder,
-            speed=speed,
-            on_attempt=on_attempt,
-        )
-        self.limiter = RateLimiter(clock, enabled=self.options.rate_limits)
-        for url in webhook_urls:
-            self.webhooks.add_endpoint(url)
-        self.store.subscribe(self.webhooks.accept)
-        plant(self.store, seed_data)
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            self.instance = open_instance(folder, seed)
+            self.store = Store(
+                seed=self.instance.seed,
+                clock=clock,
+                journal=self._journal,
+                settings=settings,
+                assumptions=self.options.assumptions,
+            )
+            self.webhooks = Webhooks(
+                self.instance,
+                self.store.identifiers,
+                clock,
+                journal=self._journal,
+                disorder=disorder,
+                speed=speed,
+                on_attempt=on_attempt,
+            )
+            self.limiter = RateLimiter(clock, enabled=self.options.rate_limits)
+            for url in webhook_urls:
+                self.webhooks.add_endpoint(url)
+            self.store.subscribe(self.webhooks.accept)
+            plant(self.store, seed_data)
+            stack.pop_all()
 
     def environment(self, base_url: str, *, jwt_key: bool = False) -> dict[str, str]:
         """Clerk's environment variables for an app that shall use this emulator at `base_url`."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tenantry.emulator.disorder import Fault
 from tenantry.emulator.identifiers import digest
 
-# Seconds before each further attempt, within a fifth more or less (clerk.md 1.3).
+# Seconds before each further attempt, within a fifth more or less.
 RETRY_SCHEDULE = (5, 300, 1800, 7200, 18_000, 36_000, 36_000)
 TIMEOUT = 15  # seconds in which a receiver must answer 2xx
 _JITTER = 0.2

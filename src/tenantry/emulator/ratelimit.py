@@ -16,7 +16,7 @@ class Limit:
     seconds: int
 
 
-# clerk.md 3.1. The key set has no limit.
+# As documented by Clerk. The key set has no limit.
 BACKEND_API = Limit(100, 10)
 ONE_OBJECT = Limit(10, 10)
 INVITATIONS = Limit(250, 3600)

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 # Drawn, not fetched: nothing here may need a network.
 IMAGE_URL = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 ROLE_SET_KEY = "role_set:default"
-# Who holds these may create, and keep, an organization (clerk.md 3.5).
+# Who holds these may create, and keep, an organization.
 CREATOR_PERMISSIONS = frozenset({"org:sys_memberships:manage", "org:sys_memberships:read", "org:sys_profile:delete"})
 
 
@@ -285,7 +285,7 @@ def event_data(state: State, record: Record, *, now: int) -> Json:
 
 
 def deleted(record: Record) -> Json:
-    """A deleted object: no times, no key; which further fields come depends on its kind (clerk.md 1.5)."""
+    """A deleted object: no times, no key; which further fields come depends on its kind."""
     match record:
         case User():
             return {"object": "user", "id": record.id, "external_id": record.external_id, "deleted": True}

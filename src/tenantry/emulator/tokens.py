@@ -15,8 +15,8 @@ from tenantry.emulator.instance import Instance
 from tenantry.emulator.records import Membership, Permission, Session
 from tenantry.emulator.state import State
 
-_SESSION_CATEGORY = "cl_B7d4PD111AAA"  # the header's `cat` of a session token (clerk.md 2.1)
-_NOT_BEFORE = 10  # seconds before `iat` (clerk.md 2.2)
+_SESSION_CATEGORY = "cl_B7d4PD111AAA"  # the header's `cat` of a session token
+_NOT_BEFORE = 10  # seconds before `iat`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,16 +107,19 @@ class Webhooks:
 
     async def run(self) -> None:
         """Delivers until cancelled."""
-        self._loop = asyncio.get_running_loop()
         limits = httpx.Limits(max_connections=_PARALLEL)
         slots = asyncio.Semaphore(_PARALLEL)
         client = httpx.AsyncClient(limits=limits, timeout=TIMEOUT, trust_env=False)
-        async with client, asyncio.TaskGroup() as group:
-            while True:
-                delivery = await self._next_due()
-                await slots.acquire()
-                task = group.create_task(self._try(client, delivery))
-                task.add_done_callback(lambda _: slots.release())
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with client, asyncio.TaskGroup() as group:
+                while True:
+                    delivery = await self._next_due()
+                    await slots.acquire()
+                    task = group.create_task(self._try(client, delivery))
+                    task.add_done_callback(lambda _: slots.release())
+        finally:
+            self._loop = None
 
     def pause(self) -> None:
         """Nothing is sent until `release`; events are still queued."""
@@ -124,10 +127,7 @@ class Webhooks:
 
     def release(self) -> None:
         """May be called from another thread than the one that delivers, as `pause` may."""
-        if self._loop is None:
-            self._released.set()
-        else:
-            self._loop.call_soon_threadsafe(self._released.set)
+        self._set(self._released)
 
     @property
     def paused(self) -> bool:
@@ -211,7 +211,14 @@ class Webhooks:
     def _schedule(self, delivery: Delivery, seconds: float) -> None:
         delivery.entry = next(self._entries)
         heapq.heappush(self._heap, (time.monotonic() + seconds / self.speed, delivery.entry, delivery))
-        self._changed.set()
+        self._set(self._changed)
+
+    def _set(self, event: asyncio.Event) -> None:
+        """From whatever thread: an event set from another one would not wake the loop."""
+        if self._loop is None:
+            event.set()
+        else:
+            self._loop.call_soon_threadsafe(event.set)
 
     async def _next_due(self) -> Delivery:
         while True:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Check = Callable[[str], bool]
 
 _MAX_INTEGER = 2**53  # beyond it JSON readers disagree
-_MAX_VALUES = 100  # of a repeated query parameter (clerk.md 3.2)
+_MAX_VALUES = 100  # of a repeated query parameter
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def _names(user: User) -> list[str | None]:
 
 
 def require_default_order(call: Call) -> None:
-    """A cursor goes with the order of creation and no offset only (clerk.md 3.4)."""
+    """A cursor goes with the order of creation and no offset only."""
     name, _ = call.query.order(["created_at"], "-created_at")
     if name != "created_at" or call.query.integer("offset", 0, 0):
         raise errors.invalid("starting_after", "needs the order of created_at and no offset")

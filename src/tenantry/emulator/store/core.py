@@ -84,7 +84,7 @@ class Core:
         return changed
 
     def delete(self, record: Record, *, announce: bool = True) -> None:
-        """The event of a membership holds all of it, and an organization that no longer counts it (clerk.md 1.5)."""
+        """The event of a membership holds all of it, and an organization that no longer counts it."""
         if not isinstance(record, Membership):
             self.state.drop(record)
             data = render.deleted(record)

@@ -73,7 +73,7 @@ class Memberships:
 
 
 def check_room(core: Core, organization: Organization) -> None:
-    """ClerkError when the organization has as many members as it may; a limit of 0 is none (clerk.md 1.5)."""
+    """ClerkError when the organization has as many members as it may; a limit of 0 is none."""
     limit = organization.max_allowed_memberships
     if limit and len(core.state.members.get(organization.id, {})) >= limit:
         message = f"You have reached your limit of {limit} organization memberships."

@@ -8,7 +8,7 @@ from typing import Any
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.records import Metadata
 
-_LIMIT = 8 * 1024  # bytes of JSON (clerk.md 3.5)
+_LIMIT = 8 * 1024  # bytes of JSON
 
 
 def check(param: str, value: Metadata) -> Metadata:

@@ -189,7 +189,7 @@ class Roles:
             raise errors.invalid("permissions", f"of the creator role must include {needed}")
 
     def _check_unused(self, role: Role) -> None:
-        """In the order in which the Backend API's text names the reasons (clerk.md 1.7)."""
+        """In the order in which the Backend API's text names the reasons."""
         state = self._core.state
         reasons = {
             "it is the default role of organization creators": role.key == state.settings.creator_role,

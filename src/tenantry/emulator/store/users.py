@@ -206,5 +206,5 @@ def hash_password(user_id: str, password: str) -> str:
 
 
 def _day(moment: int) -> int:
-    """`last_active_at` has the precision of a day (clerk.md 1.5)."""
+    """`last_active_at` has the precision of a day."""
     return moment - moment % _DAY

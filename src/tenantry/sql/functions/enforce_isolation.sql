@@ -23,7 +23,7 @@ begin
   for command in select jsonb_object_keys(permissions) order by 1 loop
     check_of := format('(select tenantry.%s(%L))',
       case when permissions ->> command like 'org:%' then 'has_permission' else 'can' end, permissions ->> command);
-    execute format('create policy tenantry_may_%s on %s as restrictive for %1$s to %s %s', command, relation, confined,
+    execute format('create policy tenantry_may_%1$s on %2$s as restrictive for %1$s to %3$s %4$s', command, relation, confined,
       case command when 'insert' then format('with check (%s)', check_of) else format('using (%s)', check_of) end);
   end loop;
 end

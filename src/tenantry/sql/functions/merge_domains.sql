@@ -17,7 +17,7 @@ begin
       max(r.last_seen) over every, max(r.last_absent) over every, max(r.deleted_at) over every
     from unnest(rows) as r
     left join tenantry.domains as k on k.id = r.id
-    where k.id is null or tenantry.is_news(
+    where k.id is null or (k.tenant_id is null and r.tenant_id is not null) or tenantry.is_news(
       k.revision, k.observed_at, k.content_hash, k.needs_refetch, k.last_seen, k.last_absent, k.deleted_at,
       coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
       r.last_seen, r.last_absent, r.deleted_at, firm)

@@ -25,9 +25,13 @@ begin
   letter.outcome := 'stale';  -- until merging says otherwise
   letter.org_id := case when letter.type like 'organization.%' then event #>> '{data,id}' else tenantry.organization_of(event -> 'data') end;
   subjects := array[event #>> '{data,id}', letter.org_id, tenantry.user_of(event -> 'data')];
-  -- Of a session nothing is kept: its payload is the person's device and address.
+  -- Of a session nothing is kept: its payload is the person's device and address. Neither is the address an event was
+  -- caused from, nor an invitation's link, which is a secret.
   if tenantry.kind_of_event(letter.type) <> 'sessions' then
-    letter.data := case when delivery -> 'keep_private_metadata' = 'true' then event else tenantry.without_private_metadata(event) end;
+    letter.data := event - 'event_attributes' #- '{data,url}';
+    if delivery -> 'keep_private_metadata' is distinct from 'true' then
+      letter.data := tenantry.without_private_metadata(letter.data);
+    end if;
   end if;
 exception
   when sqlstate 'TY018' then

@@ -12,7 +12,13 @@ declare
 begin
   if jsonb_typeof(map) is distinct from 'object' then
     perform tenantry.raise_error('TY010', 'the map is not {"<role>": ["<permission>", ...]}');
+  elsif exists (select from jsonb_each(map) as entry(role, permissions)
+                where tenantry.role_key(role) is null or jsonb_typeof(permissions) <> 'array'
+                   or jsonb_path_exists(permissions, '$[*] ? (@.type() != "string")')) then
+    perform tenantry.raise_error('TY010', 'a role has no name, or its permissions are no array of strings');
   end if;
+  perform tenantry.check_ids(variadic array(select jsonb_object_keys(map)));
+  perform tenantry.check_ids(variadic array(select jsonb_path_query(map, '$.*[*]') #>> '{}'));
   lock table tenantry.role_permissions in share row exclusive mode;
   with wanted as (
     select distinct tenantry.role_key(role) as role, permission

@@ -28,7 +28,7 @@ begin
   end if;
   -- Whoever migrates must be able to SET ROLE to each. PostgreSQL 16 and later give a role's creator ADMIN alone.
   if not (select rolsuper from pg_roles where rolname = current_user) then
-    execute format('grant tenantry_owner_gate, tenantry_tenant, tenantry_app, tenantry_gate to %I with admin option', current_user);
+    execute format('grant tenantry_owner_gate, tenantry_tenant, tenantry_app, tenantry_gate to %I', current_user);
   end if;
 exception
   when insufficient_privilege then

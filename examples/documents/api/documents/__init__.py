@@ -1,0 +1,1 @@
+"""Documents: a small product in which each organization has its own library."""

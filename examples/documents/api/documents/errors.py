@@ -1,0 +1,94 @@
+"""What goes wrong, for people: a page that says what happened and what to do. The API answers problems in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import IntegrityError
+from starlette.exceptions import HTTPException
+
+from documents.templating import render
+from tenantry.errors import AuthenticationFailed, TenantryError
+from tenantry.starlette import answer_error
+
+# Code -> what to say; every other error speaks for itself.
+SENTENCES = {
+    "token_expired": ("You have been signed out", "Your session has expired. Sign in again to go on."),
+    "session_ended": ("You have been signed out", "This session was ended. Sign in again to go on."),
+    "no_organization": ("Choose an organization", "You are signed in, but in no organization."),
+    "not_a_member": (
+        "You are no longer a member",
+        "Somebody removed you from this organization. Its documents stay with it; ask an admin to invite you again.",
+    ),
+    "organization_deleted": ("This organization is gone", "It was deleted, and its documents are not reachable."),
+    "user_banned": ("Your account is blocked", "An administrator has banned it. Ask them why."),
+    "user_deleted": ("Your account is gone", "It was deleted. Sign in as somebody else, or create a new one."),
+    "permission_denied": ("You may not do this", "Your role in this organization does not allow it. Ask an admin."),
+    "untrusted_origin": ("This came from another page", "The form was not sent by this site, so nothing was changed."),
+    "database_unavailable": ("We will be back in a moment", "The database does not answer. Please try again."),
+}
+
+
+def install(app: FastAPI) -> None:
+    """After `tenancy.install`, whose own answers stay what the API gives."""
+    app.add_exception_handler(TenantryError, answer_tenancy_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid_input)
+    app.add_exception_handler(IntegrityError, answer_conflict)
+
+
+def is_page(request: Request) -> bool:
+    return not request.url.path.startswith(("/api/", "/webhooks/"))
+
+
+async def answer_tenancy_error(request: Request, error: Exception) -> Response:
+    """Headers and status are Tenantry's; a page says it in words."""
+    answer = await answer_error(request, error)
+    if answer is None or not is_page(request) or not isinstance(error, TenantryError) or error.status == 500:
+        return answer or Response(status_code=500)
+    title, sentence = SENTENCES.get(error.code, ("You cannot see this", error.title))
+    return await _page(request, error.status, title, sentence, lost=isinstance(error, AuthenticationFailed))
+
+
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if not is_page(request):
+        return await http_exception_handler(request, error)
+    title = "Page not found" if error.status_code == 404 else "That did not work"
+    return await _page(request, error.status_code, title, str(error.detail))
+
+
+async def answer_invalid_input(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    if request.url.path.startswith("/documents/") and any(_place(found) == "id" for found in error.errors()):
+        return await _page(request, 404, "Page not found", "There is no such document.")
+    if not is_page(request):
+        return await request_validation_exception_handler(request, error)
+    return await _page(request, 422, "Please check what you wrote", _explain(error.errors()))
+
+
+async def answer_conflict(request: Request, error: Exception) -> Response:
+    """Two people at once: what one writes to, the other has just deleted."""
+    sentence = "Somebody changed this at the same time. Look again, and repeat what you did."
+    if not is_page(request):
+        return JSONResponse({"detail": sentence}, status_code=409)
+    return await _page(request, 409, "Somebody was faster", sentence)
+
+
+async def _page(request: Request, status: int, title: str, sentence: str, *, lost: bool = False) -> Response:
+    return await render(request, "error.html", status_code=status, status=status, title=title, sentence=sentence, lost=lost)
+
+
+def _explain(found: Sequence[Any]) -> str:
+    return " ".join(f"{_place(each).capitalize()}: {each['msg']}." for each in found)
+
+
+def _place(error: Any) -> str:
+    return str(error["loc"][-1])

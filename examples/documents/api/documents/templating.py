@@ -1,0 +1,72 @@
+"""Renders a page: the templates, what they may call, and headers that let a page load nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from fastapi.templating import Jinja2Templates
+
+from documents.people import Member
+from documents.sign_in import offer_choices
+
+HEADERS = {
+    "Cache-Control": "no-store",  # a page of one organization must not come back after a switch to another
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+HUES = 6
+UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
+
+templates = Jinja2Templates(directory=Path(__file__).with_name("templates"))
+
+
+async def render(request: Request, name: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
+    """The page `name` for whoever `tenant` is in `context`; without one it is nobody's."""
+    facts = {"tenant": None, "members": (), "choices": await offer_choices(request)} | context
+    return templates.TemplateResponse(request, name, facts, status_code=status_code, headers=HEADERS)
+
+
+def tell_age(then: datetime) -> str:
+    """`just now`, `5 minutes ago`, `3 days ago`, and the date after a week."""
+    age = datetime.now(UTC) - then
+    if age > timedelta(days=7):
+        return f"{then:%-d %B %Y}"
+    for unit, seconds in UNITS:
+        if count := int(age.total_seconds() // seconds):
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def name_person(user_id: str, members: Sequence[Member], own_id: str | None = None) -> str:
+    """A member's name; the reader's own where the mirror has not seen them yet; else somebody who has left."""
+    names = {member.user_id: member.name for member in members}
+    return names.get(user_id) or ("You" if user_id == own_id else "A former member")
+
+
+def shorten_name(name: str) -> str:
+    """Initials for a picture: `AL`."""
+    words = [word for word in name.split() if word[0].isalnum()] or ["?"]
+    return "".join(word[0] for word in (words[0], *words[1:][-1:])).upper()
+
+
+def pick_hue(key: str) -> int:
+    """One of the style sheet's colours, the same for the same person."""
+    return crc32(key.encode()) % HUES
+
+
+def name_role(role: str | None) -> str:
+    """`Admin` for `org:admin`."""
+    return (role or "").removeprefix("org:").replace("_", " ").capitalize()
+
+
+templates.env.filters.update(
+    age=tell_age, initials=shorten_name, hue=pick_hue, role_name=name_role, person=name_person
+)

@@ -1,0 +1,116 @@
+"""`tenantry emulator`: one clean screen, a line a delivery, and sentences for what cannot be."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+import typer
+from emulator.world import Receiver, wait_until
+from typer.testing import CliRunner
+
+from tenantry.cli.emulator import emulator
+from tenantry.errors import ConfigurationError
+
+SCRIPT = "import typer; from tenantry.cli.emulator import emulator; typer.run(emulator)"
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(emulator)
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """The command as a process of its own, and the lines it prints."""
+    started = subprocess.Popen(
+        [sys.executable, "-u", "-c", SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    lines: list[str] = []
+    assert started.stdout
+    reader = threading.Thread(target=lines.extend, args=(started.stdout,), daemon=True)
+    reader.start()
+    try:
+        yield started, lines
+    finally:
+        if started.poll() is None:
+            started.kill()
+        started.wait()
+        reader.join()
+        started.stdout.close()
+
+
+def value(lines: list[str], name: str) -> str:
+    return next(line.strip().partition("=")[2] for line in lines if line.strip().startswith(name + "="))
+
+
+def test_what_the_screen_says_works(receiver: Receiver, tmp_path: Path) -> None:
+    with command("--port", "0", "--webhook-url", receiver.url, "--data", str(tmp_path / "data")) as (started, lines):
+        wait_until(lambda: any("Webhooks go to" in line for line in lines))
+        url, key = value(lines, "CLERK_API_URL"), value(lines, "CLERK_SECRET_KEY")
+        assert url.startswith("http://127.0.0.1:")
+        users = httpx.get(f"{url}/v1/users", headers={"authorization": f"Bearer {key}"}).json()
+        for user in users:
+            assert any(user["email_addresses"][0]["email_address"] in line for line in lines)
+        shown = next(line for line in lines if "/emulator/token" in line).split()
+        form = dict(pair.split("=") for pair in shown if "=" in pair)
+        token = httpx.post(f"{url}/emulator/token", data=form).text
+        assert "o" in jwt.decode(token, options={"verify_signature": False})
+        wait_until(lambda: any("session.created" in line and "delivered 200" in line for line in lines))
+        started.send_signal(signal.SIGINT)
+        assert started.wait(10) == 0
+    assert not [line for line in lines if "Traceback" in line], "".join(lines)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_without_a_traceback(sent: signal.Signals) -> None:
+    with command("--port", "0") as (started, lines):
+        wait_until(lambda: any("Webhooks go nowhere" in line for line in lines))
+        started.send_signal(sent)
+        started.wait(10)
+    assert not [line for line in lines if "Traceback" in line], "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--disorder", "often=1"], "'often' is no disorder"),
+        (["--disorder", "twice=2"], "a probability is between 0 and 1"),
+        (["--webhook-url", "nonsense"], "is no URL"),
+        (["--data", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, ["--port", "0", *arguments])
+    assert isinstance(result.exception, ConfigurationError)
+    assert said in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--port 70000", "--speed 0", "--speed nan", "--token-version 3", "--seed x", "--seed-file no"]
+)
+def test_a_bad_argument_is_a_usage_error(arguments: str) -> None:
+    assert CliRunner().invoke(app, arguments.split()).exit_code == 2
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(app, ["--port", str(port)])
+    assert isinstance(result.exception, ConfigurationError)
+    assert f"Port {port} cannot be used" in str(result.exception)
+
+
+def test_a_bad_seed_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "seed.toml"
+    path.write_text("[[users]]\n")
+    result = CliRunner().invoke(app, ["--port", "0", "--seed-file", str(path)])
+    assert "users[0] has no email" in str(result.exception)

@@ -1,0 +1,207 @@
+"""Many at once: nobody waits for ever, nothing is lost, and the feed tells each transition once."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from databases import SUPERUSER, Database
+from sql.clerk_objects import START, Clerk, deleted, event, membership, organization, user
+from sql.mirror import Mirror
+
+CONNECTIONS = 16
+EVENTS = 1_500
+ORGS = ["org_1", "org_2", "org_3"]
+USERS = [f"user_{n}" for n in range(40)]
+
+
+@pytest.fixture
+def mirror(database: Database) -> Iterator[Mirror]:
+    with database.connect(SUPERUSER) as connection:
+        yield Mirror(connection)
+
+
+def busy_clerk(events: int) -> Clerk:
+    """Three hot organizations whose people come, go and change roles, with an organization and people lost at the end."""
+    chance = random.Random(1)
+    clerk = Clerk(cascade=True)
+    for person in USERS:
+        clerk.create_user(person)
+    for org in ORGS:
+        clerk.create_organization(org, USERS[0])
+    acts: list[Callable[[str, str], None]] = [
+        lambda org, person: clerk.join(org, person),
+        lambda org, person: clerk.leave(org, person),
+        lambda org, person: clerk.change_role(org, person, chance.choice(["org:admin", "org:member", "org:editor"])),
+        lambda org, _: clerk.update_organization(org, name=f"Name {chance.random()}"),
+        lambda _, person: clerk.update_user(person, first_name=f"Name {chance.random()}"),
+    ]
+    while len(clerk.events) < events - 60:
+        clerk.wait(1)
+        chance.choice(acts)(chance.choice(ORGS), chance.choice(USERS))
+    clerk.wait(1)
+    clerk.delete_organization(ORGS[2])
+    for person in USERS[:5]:
+        clerk.delete_user(person)
+    return clerk
+
+
+def record_at_once(database: Database, clerk: Clerk, connections: int = CONNECTIONS) -> list[Any]:
+    """All the events and every tenth twice, in random order and batches of 1 to 8, over many connections."""
+    chance = random.Random(2)
+    deliveries = [Mirror.delivery(e) for e in clerk.events]
+    deliveries += deliveries[::10]
+    chance.shuffle(deliveries)
+    batches = []
+    while deliveries:
+        size = chance.randint(1, 8)
+        batches.append(deliveries[:size])
+        deliveries = deliveries[size:]
+    lock = threading.Lock()
+
+    def work(_: int) -> list[Any]:
+        answers = []
+        with database.connect() as connection:
+            app = Mirror(connection)
+            while True:
+                with lock:
+                    if not batches:
+                        return answers
+                    batch = batches.pop()
+                answers += app.deliver_all(batch)
+
+    with ThreadPoolExecutor(connections) as pool:
+        return [answer for answers in pool.map(work, range(connections)) for answer in answers]
+
+
+def assert_feed_alternates(mirror: Mirror) -> None:
+    inside: dict[Any, bool] = defaultdict(bool)
+    moves = mirror.rows(
+        "select kind, tenant_id, user_id from tenantry.changes where kind in ('member.joined', 'member.left') order by seq"
+    )
+    for kind, tenant_id, user_id in moves:
+        assert inside[tenant_id, user_id] == (kind == "member.left"), (kind, tenant_id, user_id)
+        inside[tenant_id, user_id] = kind == "member.joined"
+    members = set(mirror.rows("select tenant_id, user_id from tenantry.members"))
+    assert {pair for pair, is_in in inside.items() if is_in} == members
+
+
+def test_sixteen_connections_neither_deadlock_nor_lose_an_update(database: Database, mirror: Mirror) -> None:
+    clerk = busy_clerk(EVENTS)
+    answers = record_at_once(database, clerk)
+    assert {answer["outcome"] for answer in answers} <= {"applied", "stale", "duplicate"}
+    assert mirror.one("select count(*) from tenantry.webhook_events") == len(clerk.events)
+    assert mirror.state() == clerk.truth()
+    assert mirror.one("select count(*) from tenantry.tenants where needs_refetch") == 0
+    assert_feed_alternates(mirror)
+
+
+def test_without_the_locks_of_merging_the_feed_tells_transitions_that_were_none(database: Database, mirror: Mirror) -> None:
+    """The advisory locks removed, two merges that cannot see each other both find the member leaving."""
+    source = mirror.one("select pg_get_functiondef('tenantry.merge_snapshots'::regproc)")
+    start, end = source.index("  perform case when alone"), source.index("  ) as locks;") + len("  ) as locks;")
+    mirror.connection.execute(source[:start] + source[end:])
+    assert left_twice(database, mirror) == 2
+
+
+def left_twice(database: Database, mirror: Mirror) -> int:
+    """How often a member leaves when the organization's deletion and an absence are merged at the same time."""
+    mirror.deliver(event("organizationMembership.created", membership()))
+    with database.connect(autocommit=False) as connection:
+        Mirror(connection).deliver(event("organization.deleted", deleted("organization", "org_1"), at=START + 50), "msg_end")
+        other = threading.Thread(
+            target=lambda: in_its_own(database, lambda app: app.merge_page("memberships", [], START + 60, absent=["orgmem_1"]))
+        )
+        other.start()
+        wait_until(mirror, other)
+        connection.commit()
+        other.join()
+    return mirror.kinds().count("member.left")
+
+
+def in_its_own(database: Database, act: Callable[[Mirror], Any]) -> None:
+    with database.connect() as connection:
+        act(Mirror(connection))
+
+
+def wait_until(mirror: Mirror, thread: threading.Thread) -> None:
+    """Until the thread is through, or waits for a lock."""
+    while thread.is_alive():
+        if mirror.one("select exists (select from pg_locks where not granted)"):
+            return
+
+
+def test_a_member_whose_organization_ends_at_the_same_time_leaves_once(database: Database, mirror: Mirror) -> None:
+    assert left_twice(database, mirror) == 1
+
+
+def test_a_member_joining_while_the_organization_comes_back_is_told_once(database: Database, mirror: Mirror) -> None:
+    mirror.deliver(event("organization.created", organization()))
+    mirror.merge_page("organizations", [], START + 100, absent=["org_1"])
+    with database.connect(autocommit=False) as connection:
+        joins = event("organizationMembership.created", membership(), at=START + 200)
+        Mirror(connection).deliver(joins, "msg_a")
+        second = membership("orgmem_2", user_id="user_2")
+        late = event("organizationMembership.created", second, at=START + 150)
+        other = threading.Thread(target=lambda: in_its_own(database, lambda app: app.deliver(late, "msg_b")))
+        other.start()
+        wait_until(mirror, other)
+        connection.commit()
+        other.join()
+    assert mirror.state().members.keys() == {("org_1", "user_1"), ("org_1", "user_2")}
+    assert_feed_alternates(mirror)
+
+
+def test_an_app_that_holds_its_tenants_row_by_a_foreign_key_does_not_block_webhooks(database: Database, mirror: Mirror) -> None:
+    mirror.deliver(event("organizationMembership.created", membership()))
+    mirror.connection.execute("create table public.notes (tenant_id uuid not null references tenantry.tenants (id))")
+    with database.connect(SUPERUSER, autocommit=False) as holder, database.connect() as connection:
+        holder.execute("insert into public.notes select id from tenantry.tenants")
+        connection.execute("set lock_timeout = '5s'")
+        app = Mirror(connection)
+        assert app.deliver(event("organization.updated", organization(at=START + 5, name="Birch"), at=START + 5))["outcome"] == "applied"
+        assert app.deliver(event("organizationMembership.updated", membership(at=START + 6), at=START + 6))["outcome"] == "applied"
+        assert app.deliver(event("organization.deleted", deleted("organization", "org_1"), at=START + 9))["outcome"] == "applied"
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            mirror.connection.execute("set lock_timeout = '200ms'")
+            mirror.connection.execute("select from tenantry.tenants for update")
+
+
+def test_the_same_message_at_once_is_recorded_once(database: Database, mirror: Mirror) -> None:
+    delivery = mirror.delivery(event("user.created", user()), "msg_same")
+
+    def work(_: int) -> str:
+        with database.connect() as connection:
+            return str(Mirror(connection).deliver_all([delivery])[0]["outcome"])
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = sorted(pool.map(work, range(8)))
+    assert outcomes == ["applied"] + ["duplicate"] * 7
+
+
+def test_first_sights_of_an_instance_at_once_bind_it_once(database: Database, mirror: Mirror) -> None:
+    def work(number: int) -> str:
+        with database.connect() as connection:
+            told = event("user.created", user(f"user_{number}"), instance_id=f"ins_{number % 2}")
+            return str(Mirror(connection).deliver(told, f"msg_{number}")["outcome"])
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(work, range(8)))
+    bound = mirror.one("select instance_id from tenantry.clerk_instance")
+    assert outcomes == ["applied" if bound == f"ins_{number % 2}" else "refused" for number in range(8)]
+
+
+def test_provisioning_does_not_wait_for_a_webhook_of_the_known_organization(database: Database, mirror: Mirror) -> None:
+    mirror.deliver(event("organizationMembership.created", membership()))
+    now = mirror.one("select extract(epoch from now())::bigint")
+    with database.connect(autocommit=False) as holder, database.connect() as connection:
+        Mirror(holder).deliver(event("organization.updated", organization(at=START + 5, name="Birch"), at=START + 5), "msg_a")
+        connection.execute("set lock_timeout = '5s'")
+        identity = {"user_id": "user_1", "org_id": "org_1", "issued_at": now, "expires_at": now + 60}
+        assert Mirror(connection).provision(identity)["created"] == []
