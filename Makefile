@@ -9,7 +9,7 @@ SNIPPETS := $(wildcard tests/docs)
 .PHONY: dev test check lock clean
 
 dev: $(READY) ## PostgreSQL, the Clerk emulator and the example app, on this machine alone
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/tenantry dev --app documents.main:app --app-dir examples/documents/api \
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec tenantry dev --app documents.main:app --app-dir examples/documents/api \
 		--migrate "alembic upgrade head" $(ARGS)
 
 test: $(READY) ## all tests; make test ARGS="-k webhook --pg=18"

@@ -35,6 +35,7 @@ from sql.clerk_objects import session as clerk_session
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import HTTPConnection
 
 from tenantry.context import current_scope, current_tenant
 from tenantry.errors import NoTenant
@@ -63,15 +64,18 @@ async def world(database: Database) -> AsyncIterator[World]:
         yield made
 
 
+async def open_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    async with connection.app.state.sessions() as session:
+        yield session
+
+
+Session = Annotated[AsyncSession, Depends(open_session)]
+
+
 def build(world: World) -> None:
     """The app of these tests: documents, and a route for each kind of dependency."""
     app = world.app
-
-    async def open_session() -> AsyncIterator[AsyncSession]:
-        async with world.sessions() as session:
-            yield session
-
-    Session = Annotated[AsyncSession, Depends(open_session)]
+    app.state.sessions = world.sessions
 
     @app.get("/public")
     async def public() -> str:

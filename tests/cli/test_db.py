@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from databases import APP, OWNER, SUPERUSER, Database
 
 

@@ -62,14 +62,19 @@ class Deployment:
     clerk: Running
     url: str
 
-    def sign_in(self, user: str, organization: str, *, seconds: int | None = None) -> httpx.Client:
+    def sign_in(self, user: str, organization: str) -> httpx.Client:
         """An API client that keeps the token it gets now. `user` and `organization` by id, e-mail or name."""
-        token = self.clerk.emulator.mint_token(user, organization, seconds=seconds or 3600)
+        token = self.clerk.emulator.mint_token(user, organization, seconds=3600)
         return self.client(Authorization=f"Bearer {token}")
 
-    def open_browser(self, user: str, organization: str, *, seconds: int = 3600) -> httpx.Client:
-        """The same with the token in the session cookie, and an Origin as a browser sends it with a form."""
-        token = self.clerk.emulator.mint_token(user, organization, seconds=seconds, authorized_party=self.url)
+    def open_browser(self, user: str, organization: str, *, age: int = 0) -> httpx.Client:
+        """The same with the token in the session cookie, and an Origin as a browser sends it with a form.
+
+        The token was made `age` seconds ago, to live for an hour.
+        """
+        emulator, now = self.clerk.emulator, self.clerk.emulator.store.clock()
+        with patch.object(emulator.store, "clock", lambda: now - age * 1000):
+            token = emulator.mint_token(user, organization, seconds=3600, authorized_party=self.url)
         client = self.client(Origin=self.url)
         client.cookies.set("__session", token)
         return client

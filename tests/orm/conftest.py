@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+
 from databases import Server
 from orm.world import DRIVERS, Driver, fill, make_tables
 from sql.tenants import Tenant, World, open_world

@@ -9,12 +9,9 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-import sql.tenants as tenants
-from databases import APP, OWNER, SUPERUSER
-from sql.tenants import Tenant, World
 from sqlalchemy import Engine, ForeignKey, ForeignKeyConstraint, Identity, create_engine, event, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import (
@@ -27,6 +24,9 @@ from sqlalchemy.orm import (
     sessionmaker,
 )
 
+import sql.tenants as tenants
+from databases import APP, OWNER, SUPERUSER
+from sql.tenants import Tenant, World
 from tenantry.context import Scope, scope_of, use_scope
 from tenantry.sqlalchemy import TenantScoped, scoped, shared
 from tenantry.tokens import Identity as TokenIdentity
@@ -44,6 +44,8 @@ class Author(TenantScoped, Base):
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     name: Mapped[str]
     documents: Mapped[list[Document]] = relationship(back_populates="author")
+    if TYPE_CHECKING:
+        written: Any
 
 
 class Document(TenantScoped, Base):
@@ -54,7 +56,7 @@ class Document(TenantScoped, Base):
     author: Mapped[Author | None] = relationship(back_populates="documents")
 
 
-Author.written = column_property(  # type: ignore[attr-defined]
+Author.written = column_property(
     select(func.count(Document.id)).where(Document.author_id == Author.id).correlate_except(Document).scalar_subquery()
 )
 
@@ -173,7 +175,7 @@ class Driver:
 
     @property
     def sync_engine(self) -> Engine:
-        return getattr(self.engine, "sync_engine", self.engine)  # type: ignore[no-any-return]
+        return self.engine.sync_engine if isinstance(self.engine, AsyncEngine) else self.engine
 
     def factory(self, **options: Any) -> Any:
         if isinstance(self.engine, AsyncEngine):

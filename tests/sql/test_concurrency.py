@@ -16,7 +16,7 @@ from sql.clerk_objects import START, Clerk, deleted, event, membership, organiza
 from sql.mirror import Mirror
 
 CONNECTIONS = 16
-EVENTS = 1_500
+EVENTS = 10_000
 ORGS = ["org_1", "org_2", "org_3"]
 USERS = [f"user_{n}" for n in range(40)]
 

@@ -18,6 +18,8 @@ from tenantry.starlette import answer_error
 
 # Code -> what to say; every other error speaks for itself.
 SENTENCES = {
+    "missing_token": ("Please sign in", "This page is for the members of an organization."),
+    "invalid_token": ("Please sign in again", "This session is of no use here: it may be of another site."),
     "token_expired": ("You have been signed out", "Your session has expired. Sign in again to go on."),
     "session_ended": ("You have been signed out", "This session was ended. Sign in again to go on."),
     "no_organization": ("Choose an organization", "You are signed in, but in no organization."),
@@ -51,8 +53,9 @@ async def answer_tenancy_error(request: Request, error: Exception) -> Response:
     answer = await answer_error(request, error)
     if answer is None or not is_page(request) or not isinstance(error, TenantryError) or error.status == 500:
         return answer or Response(status_code=500)
-    title, sentence = SENTENCES.get(error.code, ("You cannot see this", error.title))
-    return await _page(request, error.status, title, sentence, lost=isinstance(error, AuthenticationFailed))
+    lost = isinstance(error, AuthenticationFailed)
+    title, sentence = SENTENCES.get(error.code, ("Please sign in" if lost else "You cannot see this", error.title))
+    return await _page(request, error.status, title, sentence, lost=lost)
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -59,7 +59,7 @@ def shorten_name(name: str) -> str:
 
 def pick_hue(key: str) -> int:
     """One of the style sheet's colours, the same for the same person."""
-    return crc32(key.encode()) % HUES
+    return sha256(key.encode()).digest()[0] % HUES
 
 
 def name_role(role: str | None) -> str:

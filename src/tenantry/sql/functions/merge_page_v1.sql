@@ -12,7 +12,7 @@
 create or replace function tenantry.merge_page_v1(kind text, page jsonb, options jsonb)
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, tenantry, pg_temp
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   objects constant jsonb := case when jsonb_typeof(page) = 'object' then page -> 'data' else page end;

@@ -9,7 +9,7 @@
 create or replace function tenantry.provision_v1(identity jsonb)
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, tenantry, pg_temp
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   user_id   constant text := tenantry.clerk_text(identity, 'user_id');

@@ -12,10 +12,11 @@
 -- was stored, and the sender must try again. Locks: message ids in order, then as merge_snapshots says.
 -- The planner settings: a plan for arrays of unknown length is looked up again in every call, and one made while the
 -- tables were empty would read them whole ever after. Keys and indexes are all that these statements need.
+-- Where a table of one row is read whole all the same, that looks dear enough to compile: hence no JIT.
 create or replace function tenantry.record_events_v1(batch jsonb)
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, tenantry, pg_temp
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_variable
 declare
