@@ -15,14 +15,14 @@ from itertools import count
 from typing import Any
 
 import httpx
-from databases import APP, OWNER, SUPERUSER, Database, Server
 from fastapi import FastAPI
-from signer import ISSUER, ORIGIN, Signer, claims_v2
-from sql.clerk_objects import INSTANCE, deleted, event, membership, organization, user
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
+from databases import APP, OWNER, SUPERUSER, Database, Server
+from signer import ISSUER, ORIGIN, Signer, claims_v2
+from sql.clerk_objects import INSTANCE, deleted, event, membership, organization, user
 from tenantry import schema
 from tenantry.fastapi import Tenantry
 from tenantry.settings import Settings
@@ -55,7 +55,9 @@ def signer() -> Signer:
 
 def token(user_id: str = "user_1", org_id: str | None = "org_1", *, role: str = "member", **changes: Any) -> str:
     """A session token; of no organization with `org_id=None`. A change to None removes a claim."""
-    org = None if org_id is None else {"id": org_id, "slg": f"slug-of-{org_id}", "rol": role, "per": "read", "fpm": "1,1"}
+    org = (
+        None if org_id is None else {"id": org_id, "slg": f"slug-of-{org_id}", "rol": role, "per": "read", "fpm": "1,1"}
+    )
     return signer().sign(claims_v2(**{"sub": user_id, "sid": f"sess_of_{user_id}", "o": org, **changes}))
 
 
@@ -124,7 +126,9 @@ def _fill(database: Database) -> None:
     with database.connect(SUPERUSER) as connection:
         schema.install(connection, app_roles=[APP, OWNER])
     with database.connect(OWNER) as connection:
-        connection.execute("create table documents (id int generated always as identity primary key, title text not null)")
+        connection.execute(
+            "create table documents (id int generated always as identity primary key, title text not null)"
+        )
         connection.execute("select tenantry.isolate_table_v1('documents')")
 
 
@@ -156,10 +160,15 @@ class World:
         """As somebody: the rest is `token`'s."""
         return await self.client.get(path, headers=bearer(*args, **kwargs))
 
+    def turn_to(self, app: Any) -> None:
+        """From now on the client asks another app."""
+        self.client._transport = httpx.ASGITransport(app)
+
     def rows(self, query: Any, *values: Any) -> list[Any]:
         """What the superuser sees."""
         with self.database.connect(SUPERUSER) as connection:
-            return connection.execute(query, values).fetchall()
+            cursor = connection.execute(query, values)
+            return cursor.fetchall() if cursor.description else []
 
 
 def settings(database: Database, **changes: Any) -> Settings:

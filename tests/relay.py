@@ -20,6 +20,7 @@ class Relay:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
+        self._answering = asyncio.Event()
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -36,6 +37,11 @@ class Relay:
     def mute(self) -> None:
         """Connections stay, new ones too, and nothing passes."""
         self._flowing.clear()
+        self._answering.clear()
+
+    def hold_answers(self) -> None:
+        """What the server says does not arrive any more."""
+        self._answering.clear()
 
     async def cut(self) -> None:
         """Connections break, new ones are refused."""
@@ -50,6 +56,7 @@ class Relay:
 
     async def restore(self) -> None:
         self._flowing.set()
+        self._answering.set()
         if self._listener is None:
             self._listener = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
             self.port = self._listener.sockets[0].getsockname()[1]
@@ -57,15 +64,15 @@ class Relay:
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_unix_connection(self._socket)
         self._writers |= {writer, back}
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pass_on(source, sink))
+        for source, sink, gate in ((reader, back, self._flowing), (there, writer, self._answering)):
+            task = asyncio.create_task(self._pass_on(source, sink, gate))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
-                await self._flowing.wait()
+                await gate.wait()
                 sink.write(data)
                 await sink.drain()
         sink.close()

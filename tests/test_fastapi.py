@@ -10,17 +10,21 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
-from databases import Database, Server
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import StreamingResponse
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import HTTPConnection
+
+from databases import Database, Server
 from instance import (
     Document,
     Socket,
     World,
     banned,
     bearer,
-    event,
     fresh_database,
     gone,
     joined,
@@ -31,12 +35,8 @@ from instance import (
     token,
 )
 from signer import ORIGIN, Signer
+from sql.clerk_objects import event
 from sql.clerk_objects import session as clerk_session
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.requests import HTTPConnection
-
 from tenantry.context import current_scope, current_tenant
 from tenantry.errors import NoTenant
 from tenantry.fastapi import (
@@ -45,7 +45,6 @@ from tenantry.fastapi import (
     OptionalIdentity,
     OptionalTenant,
     Tenantry,
-    current_identity,
     requires,
 )
 
@@ -175,19 +174,19 @@ UNAUTHENTICATED: dict[str, tuple[Callable[[], str | None], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNAUTHENTICATED)
-@pytest.mark.parametrize("path", ["/tenant", "/me", "/documents", "/sync/documents", "/for/role"])
 async def test_whoever_is_not_known_gets_a_401_with_its_own_code(
-    world: World, kind: str, path: str, caplog: pytest.LogCaptureFixture
+    world: World, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     make, code = UNAUTHENTICATED[kind]
     given = make()
+    challenge = "Bearer" if code == "missing_token" else 'Bearer error="invalid_token"'
     caplog.set_level("DEBUG", "tenantry")
-    answer = await world.client.get(path, headers={"Authorization": given} if given else {})
-    assert code_of(answer) == (401, code)
-    assert answer.headers["www-authenticate"] == ("Bearer" if code == "missing_token" else 'Bearer error="invalid_token"')
-    assert answer.headers["cache-control"] == "no-store"
-    for part in (given or "").removeprefix("Bearer ").split("."):
-        assert not part or part not in answer.text + caplog.text
+    for path in ("/tenant", "/me", "/documents", "/sync/documents", "/for/role"):
+        answer = await world.client.get(path, headers={"Authorization": given} if given else {})
+        assert code_of(answer) == (401, code)
+        assert (answer.headers["www-authenticate"], answer.headers["cache-control"]) == (challenge, "no-store")
+        for part in (given or "").removeprefix("Bearer ").split("."):
+            assert not part or part not in answer.text + caplog.text
 
 
 async def test_an_ended_session_is_a_401(world: World) -> None:
@@ -257,11 +256,11 @@ async def test_the_organization_a_client_expects_may_be_stated_by_id_or_slug(wor
     assert (await world.client.get(f"/orgs/{expected}/tenant", headers=bearer())).json() == "org_1"
 
 
-@pytest.mark.parametrize("expected", ["org_2", "slug-of-org_2", "", "ORG_1", "org_1 "])
-@pytest.mark.parametrize("path", ["/tenant", "/documents", "/sync/documents", "/for/role", "/maybe"])
-async def test_another_expected_organization_is_a_409(world: World, expected: str, path: str) -> None:
-    stated = bearer() | {"Tenantry-Expected-Org": expected.strip() + ("x" if expected.endswith(" ") else "")}
-    assert code_of(await world.client.get(path, headers=stated)) == (409, "organization_mismatch")
+@pytest.mark.parametrize("expected", ["org_2", "slug-of-org_2", "", "ORG_1", "org_1x", "org_1,org_2"])
+async def test_another_expected_organization_is_a_409(world: World, expected: str) -> None:
+    stated = bearer() | {"Tenantry-Expected-Org": expected}
+    for path in ("/tenant", "/documents", "/sync/documents", "/for/role", "/maybe"):
+        assert code_of(await world.client.get(path, headers=stated)) == (409, "organization_mismatch")
 
 
 async def test_the_last_of_two_expectations_counts_as_much_as_the_first(world: World) -> None:
@@ -285,18 +284,19 @@ async def test_who_expects_no_organization_says_so_with_an_empty_header(database
 # --- who needs nothing ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/public", "/docs", "/openapi.json"])
-@pytest.mark.parametrize("given", [None, "Bearer nonsense"])
-async def test_public_pages_and_the_documentation_need_nothing(world: World, path: str, given: str | None) -> None:
-    answer = await world.client.get(path, headers={"Authorization": given} if given else {})
-    assert answer.status_code == 200
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nonsense"}, {"Tenantry-Expected-Org": "org_9"}])
+async def test_public_pages_and_the_documentation_need_nothing(world: World, headers: dict[str, str]) -> None:
+    for path in ("/public", "/docs", "/openapi.json"):
+        assert (await world.client.get(path, headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize("cors_is_outside", [True, False])
-async def test_a_cors_preflight_passes_and_problems_carry_its_headers(database: Database, cors_is_outside: bool) -> None:
+async def test_a_cors_preflight_passes_and_problems_carry_its_headers(
+    database: Database, cors_is_outside: bool
+) -> None:
     async with serving(database) as world:
         app = FastAPI()
-        cors = {"allow_origins": [ORIGIN], "allow_methods": ["*"], "allow_headers": ["*"]}
+        cors: dict[str, Any] = {"allow_origins": [ORIGIN], "allow_methods": ["*"], "allow_headers": ["*"]}
         if not cors_is_outside:
             app.add_middleware(CORSMiddleware, **cors)
         world.tenancy.install(app)
@@ -306,7 +306,7 @@ async def test_a_cors_preflight_passes_and_problems_carry_its_headers(database: 
         @app.delete("/tenant")
         async def delete(tenant: CurrentTenant) -> None: ...
 
-        world.client._transport = type(world.client._transport)(app)  # type: ignore[call-arg]
+        world.turn_to(app)
         asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "DELETE"}
         preflight = await world.client.options("/tenant", headers=asked)
         assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, ORIGIN)
@@ -391,7 +391,9 @@ async def test_nothing_but_the_verified_token_chooses_the_tenant(world: World) -
     for org in ("org_1", "org_2"):
         await world.client.post("/documents", headers=bearer(f"user_of_{org}", org), content=f"plans of {org}")
     lures = {"X-Org-Id": "org_2", "X-Tenant-Id": "org_2", "X-Clerk-Org-Id": "org_2", "Clerk-Org": "org_2"}
-    cookies = {"Cookie": f"clerk_active_context=sess_1:org_2; __session_planted={token('user_2', 'org_2')}; org_id=org_2"}
+    cookies = {
+        "Cookie": f"clerk_active_context=sess_1:org_2; __session_planted={token('user_2', 'org_2')}; org_id=org_2"
+    }
     path = "/documents?org_id=org_2&tenant_id=org_2&__session=org_2"
     answer = await world.client.request(
         "GET", path, headers=bearer("user_of_org_1", "org_1") | lures | cookies, json={"org_id": "org_2"}
@@ -432,14 +434,22 @@ async def test_of_two_authorization_headers_the_first_counts_alone(world: World)
     assert (await world.client.get("/tenant", headers=headers[::-1])).json()["org_id"] == "org_2"
 
 
-@pytest.mark.parametrize(
-    "origin", [None, "null", "", "https://evil.example", "https://app.example.com.evil.example", "http://[", "http://a:b"]
-)
-async def test_a_cookie_on_an_unsafe_request_needs_the_apps_origin(world: World, origin: str | None) -> None:
+async def test_a_cookie_on_an_unsafe_request_needs_the_apps_origin(world: World) -> None:
     cookie = {"Cookie": f"__session={token()}"}
     assert (await world.client.get("/tenant", headers=cookie)).status_code == 200
-    foreign = cookie | ({"Origin": origin} if origin is not None else {})
-    assert code_of(await world.client.post("/documents", headers=foreign)) == (403, "untrusted_origin")
+    lookalike = "https://app.example.com.evil.example"
+    for origin in (
+        None,
+        "null",
+        "",
+        "https://evil.example",
+        lookalike,
+        "http://app.example.com",
+        "http://[",
+        "http://a:b",
+    ):
+        foreign = cookie | ({"Origin": origin} if origin is not None else {})
+        assert code_of(await world.client.post("/documents", headers=foreign)) == (403, "untrusted_origin")
     own = cookie | {"Origin": ORIGIN}
     assert (await world.client.post("/documents", headers=own, content="mine")).status_code == 200
 
@@ -449,23 +459,15 @@ async def test_a_bearer_token_needs_no_origin(world: World) -> None:
         assert (await world.client.post("/documents", headers=bearer() | origin, content="x")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("origin", "status"),
-    [
-        ("http://app.test", 200),
-        ("http://app.test:80", 200),
-        ("HTTP://APP.TEST", 200),
-        ("http://app.test:8080", 403),
-        ("http://evil.example", 403),
-        ("http://[", 403),
-        ("://", 403),
-        (None, 403),
-    ],
-)
-async def test_in_development_the_apps_own_origin_will_do(database: Database, origin: str | None, status: int) -> None:
+async def test_in_development_the_apps_own_origin_will_do(database: Database) -> None:
+    cookie = {"Cookie": f"__session={token()}"}
     async with serving(database, build, authorized_parties=frozenset()) as world:
-        headers = {"Cookie": f"__session={token()}"} | ({"Origin": origin} if origin is not None else {})
-        assert (await world.client.post("/documents", headers=headers, content="x")).status_code == status
+        for own in ("http://app.test", "http://app.test:80", "HTTP://APP.TEST"):
+            answer = await world.client.post("/documents", headers=cookie | {"Origin": own}, content="x")
+            assert answer.status_code == 200
+        for other in (None, "http://app.test:8080", "http://evil.example", "http://[", "://", "null"):
+            foreign = cookie | ({"Origin": other} if other is not None else {})
+            assert code_of(await world.client.post("/documents", headers=foreign)) == (403, "untrusted_origin")
 
 
 async def test_a_cookie_without_configured_parties_is_refused_outside_development(database: Database) -> None:
@@ -548,7 +550,7 @@ async def test_the_apps_own_base_http_middleware_does_not_lose_the_tenant(databa
         if outside:
             app.add_middleware(BaseHTTPMiddleware, dispatch=dispatch)
         build(world)
-        world.client._transport = type(world.client._transport)(app)  # type: ignore[call-arg]
+        world.turn_to(app)
         await fill(world)
         assert (await world.get("/documents", "user_of_org_1", "org_1")).json() == ["plans of org_1"]
         assert (await world.get("/sync/documents", "user_of_org_2", "org_2")).json() == ["plans of org_2"]
@@ -703,8 +705,11 @@ async def test_an_answer_the_app_documents_itself_is_kept(world: World) -> None:
 
 async def test_an_app_without_tenantry_installed_is_told_so(world: World) -> None:
     app = FastAPI()
-    app.get("/tenant")(lambda tenant=Depends(current_identity): None)  # type: ignore[misc]
-    world.client._transport = type(world.client._transport)(app)  # type: ignore[call-arg]
+
+    @app.get("/tenant")
+    async def tenant(tenant: CurrentTenant) -> None: ...
+
+    world.turn_to(app)
     with pytest.raises(Exception, match=r"Tenantry is not installed in this app\.\nCall tenancy\.install\(app\)"):
         await world.client.get("/tenant")
 
@@ -717,7 +722,7 @@ async def test_without_its_lifespan_an_app_answers_503(database: Database) -> No
         @app.get("/tenant")
         async def tenant(tenant: CurrentTenant) -> None: ...
 
-        world.client._transport = type(world.client._transport)(app)  # type: ignore[call-arg]
+        world.turn_to(app)
         answer = await world.get("/tenant")
         assert code_of(answer) == (503, "database_unavailable")
         assert "lifespan" in answer.json()["detail"]

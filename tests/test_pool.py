@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+
 from databases import SUPERUSER, Database
 from relay import Relay
 from sql.clerk_objects import event, user
-
 from tenantry import mirror
 from tenantry.context import Scope, scope_of, tenant_context
-from tenantry.errors import DatabaseUnavailable, NoTenant, NotAMember, NotProvisioned, TokenExpired, UnknownTenant
+from tenantry.errors import DatabaseUnavailable, NotAMember, NoTenant, NotProvisioned, TokenExpired, UnknownTenant
 from tenantry.mirror import Call
 from tenantry.pool import CallRefused, Pool, _without_libpq_options
 from tenantry.tokens import Identity
@@ -150,7 +150,10 @@ async def test_what_only_libpq_knows_does_not_reach_asyncpg(database: Database) 
     [
         ("postgresql://a:b%40c@h1:1,h2:2/db?channel_binding=require", "postgresql://a:b%40c@h1:1,h2:2/db"),
         ("postgresql:///db?host=/run/pg&gssencmode=disable", "postgresql:///db?host=/run/pg"),
-        ("postgresql://h/db?sslmode=require&options=-c%20geqo%3Doff", "postgresql://h/db?sslmode=require&options=-c%20geqo%3Doff"),
+        (
+            "postgresql://h/db?sslmode=require&options=-c%20geqo%3Doff",
+            "postgresql://h/db?sslmode=require&options=-c%20geqo%3Doff",
+        ),
         ("postgresql://h/db", "postgresql://h/db"),
     ],
 )

@@ -12,7 +12,7 @@ Migrations run as the tables' owner, who also holds what `tenantry db migrate --
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import comparators, renderers
@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tenantry import mirror
 from tenantry.errors import SchemaError
-from tenantry.sqlalchemy import TableIsolation, isolation_of
+from tenantry.sqlalchemy import INFO, TableIsolation, isolation_of
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -204,9 +204,13 @@ def _compare(
     columns = {name: isolation.column for name, isolation in (known | stated).items() if isolation.column}
 
     _prune(upgrade_ops, columns)
-    upgrade_ops.ops[:] = [step for op in upgrade_ops.ops for step in _with_its_isolation(op, known)]
+    left = {name: now for name, now in known.items() if _leaves(name, now, stated, upgrade_ops)}
+    # First out of isolation, last in: the way back runs the other way round.
+    upgrade_ops.ops[:0] = [_withdraw(name, now) for name, now in left.items()]
     for name, wanted in stated.items():
-        upgrade_ops.ops.extend(_steps(name, wanted, known.get(name)))
+        now = None if name in left else known.get(name)
+        if wanted != now:
+            upgrade_ops.ops.append(_establish(name, wanted, now))
     return PriorityDispatchResult.CONTINUE
 
 
@@ -233,33 +237,27 @@ def _included(context: AutogenContext, table: Table) -> bool:
     return context.run_object_filters(table, table.name, "table", False, None)
 
 
-def _steps(name: _Name, wanted: TableIsolation, now: TableIsolation | None) -> Iterator[MigrateOperation]:
-    """From what the database has a table down as to what its model says, each step with its way back."""
-    schema, table = name
-    if wanted == now:
-        return
-    if now is not None and (wanted.mode == "isolated") != (now.mode == "isolated"):
-        yield _withdraw(name, now)
-        now = None
-    if wanted.mode == "isolated":
-        yield IsolateTableOp(table, wanted, schema=schema, before=now)
-    else:
-        yield ShareTableOp(table, wanted.mode, schema=schema, before=now)
+def _leaves(
+    name: _Name, now: TableIsolation, stated: Mapping[_Name, TableIsolation], upgrade_ops: ops.UpgradeOps
+) -> bool:
+    """Whether a table is dropped, or becomes shared, or stops being so."""
+    if wanted := stated.get(name):
+        return (wanted.mode == "isolated") != (now.mode == "isolated")
+    return any(isinstance(op, ops.DropTableOp) and (op.schema, op.table_name) == name for op in upgrade_ops.ops)
 
 
 def _withdraw(name: _Name, now: TableIsolation) -> MigrateOperation:
-    """Takes a table out of tenants' sight."""
     schema, table = name
     if now.mode == "isolated":
         return DropIsolationOp(table, schema=schema, before=now)
     return ShareTableOp(table, "none", schema=schema, before=now)
 
 
-def _with_its_isolation(op: MigrateOperation, known: Mapping[_Name, TableIsolation]) -> Iterator[MigrateOperation]:
-    """A table that is dropped leaves isolation first, so that the way back isolates it again."""
-    if isinstance(op, ops.DropTableOp) and (now := known.get((op.schema, op.table_name))):
-        yield _withdraw((op.schema, op.table_name), now)
-    yield op
+def _establish(name: _Name, wanted: TableIsolation, now: TableIsolation | None) -> MigrateOperation:
+    schema, table = name
+    if wanted.mode == "isolated":
+        return IsolateTableOp(table, wanted, schema=schema, before=now)
+    return ShareTableOp(table, wanted.mode, schema=schema, before=now)
 
 
 def _prune(container: ops.OpContainer, columns: Mapping[_Name, str]) -> None:
@@ -271,7 +269,7 @@ def _prune(container: ops.OpContainer, columns: Mapping[_Name, str]) -> None:
             if not op.is_empty():
                 kept.append(op)
         elif not _is_made_by_isolation(op, columns):
-            kept.append(_without_default(op, columns))
+            kept.append(_as_written(op, columns))
     container.ops[:] = kept
 
 
@@ -281,7 +279,7 @@ def _is_made_by_isolation(op: MigrateOperation, columns: Mapping[_Name, str]) ->
     if isinstance(op, ops.AlterColumnOp) and columns.get((op.schema, op.table_name)) == op.column_name:
         op.modify_nullable, op.modify_server_default = None, False
         return not op.has_changes()
-    if isinstance(op, ops.DropConstraintOp):
+    if isinstance(op, ops.DropConstraintOp) and (op.schema, op.table_name) in columns:
         constraint: Any = op.to_constraint()
         return any(_refers_to_tenants(element) for element in getattr(constraint, "elements", ()))
     if isinstance(op, ops.DropIndexOp):
@@ -295,8 +293,11 @@ def _refers_to_tenants(element: ForeignKey) -> bool:
     return element.target_fullname == f"{_SCHEMA}.tenants.id"
 
 
-def _without_default(op: MigrateOperation, columns: Mapping[_Name, str]) -> MigrateOperation:
-    """A tenant column is added bare: isolate_table fills it, and only then can it have its default and NOT NULL."""
+def _as_written(op: MigrateOperation, columns: Mapping[_Name, str]) -> MigrateOperation:
+    """What the model says of tenants stays in the model. And a tenant column is added bare to a table that is there:
+    isolate_table fills it, and only then can it have its default and NOT NULL."""
+    if isinstance(op, ops.CreateTableOp):
+        op.info = {name: value for name, value in op.info.items() if name != INFO}
     if isinstance(op, ops.AddColumnOp) and columns.get((op.schema, op.table_name)) == op.column.name:
         return ops.AddColumnOp(op.table_name, Column(op.column.name, op.column.type), schema=op.schema)
     return op

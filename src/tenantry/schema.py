@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, LiteralString, cast
+from typing import TYPE_CHECKING
 
 from tenantry.errors import SchemaError
 
@@ -155,7 +155,7 @@ def _read(name: str) -> str:
 
 
 def _run(connection: psycopg.Connection, text: str) -> None:
-    connection.execute(cast(LiteralString, text))
+    connection.execute(text)
 
 
 def _record(migration: Migration) -> str:

@@ -26,6 +26,7 @@ from sqlalchemy import Uuid, bindparam, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import (
     Mapped,
+    MappedColumn,
     ORMExecuteState,
     Session,
     SessionTransaction,
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
     from tenantry.mirror import Call
 
-_SCOPE, _REFUSED, _ENTERED, _INFO = "tenantry_scope", "tenantry_refused", "tenantry_entered", "tenantry"
+INFO = "tenantry"  # where tables and columns keep their TableIsolation
+_SCOPE, _REFUSED, _ENTERED = "tenantry_scope", "tenantry_refused", "tenantry_entered"
 _PLACE = "select concat_ws(' ', current_setting('tenantry.tenant_id', true), current_setting('tenantry.user_id', true))"
 _S = TypeVar("_S", bound=Session)
 _A = TypeVar("_A", bound=AsyncSession)
@@ -237,18 +239,18 @@ def isolated(
     `permissions` (`{"delete": "org:documents:delete"}`) are what a member must hold. See isolate_table_v1.
     """
     key = key or ("id" if column == "tenant_id" else "clerk_org_id")
-    return {"info": {_INFO: TableIsolation("isolated", column, key, dict(permissions or {}))}}
+    return {"info": {INFO: TableIsolation("isolated", column, key, dict(permissions or {}))}}
 
 
 def shared(mode: Literal["read", "write", "none"]) -> dict[str, Any]:
     """`__table_args__` of a table that belongs to no tenant: what tenants may do with it. See share_table_v1."""
-    return {"info": {_INFO: TableIsolation(mode)}}
+    return {"info": {INFO: TableIsolation(mode)}}
 
 
 def isolation_of(table: Table) -> TableIsolation | None:
     """What the model says its table is to tenants; None where it says nothing."""
     stated = (table.info, *(column.info for column in table.columns))
-    return next((info[_INFO] for info in stated if _INFO in info), None)
+    return next((info[INFO] for info in stated if INFO in info), None)
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -273,18 +275,23 @@ class TenantScoped:
 
     __tenant_in_key__ = False
 
-    @declared_attr
-    def tenant_id(cls) -> Mapped[UUID]:  # noqa: N805
-        """The tenant; set from the scope when the row is written."""
-        return mapped_column(
-            Uuid,
-            primary_key=cls.__tenant_in_key__,
-            nullable=False,
-            default=tenant_id,
-            server_default=text("tenantry.current_tenant_id()"),
-            sort_order=-10,
-            info={_INFO: TableIsolation("isolated", "tenant_id", "id")},
-        )
+    if TYPE_CHECKING:
+        tenant_id: Mapped[UUID]
+    else:  # without an annotation, which models that are dataclasses would refuse to inherit
+        tenant_id = declared_attr(lambda cls: _tenant_column(cls.__tenant_in_key__))
+
+
+def _tenant_column(in_key: bool) -> MappedColumn[UUID]:
+    """Filled from the scope when the ORM or Core writes a row, else by the database from the transaction's tenant."""
+    return mapped_column(
+        Uuid,
+        primary_key=in_key,
+        nullable=False,
+        insert_default=tenant_id,
+        server_default=text("tenantry.current_tenant_id()"),
+        sort_order=-10,
+        info={INFO: TableIsolation("isolated", "tenant_id", "id")},
+    )
 
 
 _TENANT = bindparam("tenantry_tenant_id", callable_=tenant_id, type_=Uuid())

@@ -47,7 +47,7 @@ def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]
 
 
 def value(lines: list[str], name: str) -> str:
-    return next(line.strip().partition("=")[2] for line in lines if line.strip().startswith(name + "="))
+    return next(line.partition("=")[2].strip() for line in lines if line.strip().startswith(f"export {name}="))
 
 
 def test_what_the_screen_says_works(receiver: Receiver, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_the_screen_says_works(receiver: Receiver, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_without_a_traceback(sent: signal.Signals) -> None:
     with command("--port", "0") as (started, lines):
-        wait_until(lambda: any("Webhooks go nowhere" in line for line in lines))
+        wait_until(lambda: any("nowhere" in line for line in lines))
         started.send_signal(sent)
         started.wait(10)
     assert not [line for line in lines if "Traceback" in line], "".join(lines)
@@ -106,7 +106,7 @@ def test_a_port_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(app, ["--port", str(port)])
     assert isinstance(result.exception, ConfigurationError)
-    assert f"Port {port} cannot be used" in str(result.exception)
+    assert f"Port {port} is in use" in str(result.exception)
 
 
 def test_a_bad_seed_file_is_named(tmp_path: Path) -> None:

@@ -1,25 +1,29 @@
-"""The example as it is deployed, on free ports of this machine: migrated database, emulator, app, webhooks between them."""
+"""The example as it is deployed: a migrated database, the emulator, the app, and webhooks between the two."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
 import httpx
 from alembic import command
 from alembic.config import Config
+
 from databases import APP, OWNER, SUPERUSER, Database
 from emulator.world import Running, wait_until
-
 from tenantry.dev.serving import address_of, claim_port, serve_on_thread
 from tenantry.emulator.app import Emulator, create_app
+from tenantry.emulator.deliveries import sign
 from tenantry.emulator.disorder import Disorder
 from tenantry.emulator.seed import Seed, SeedPermission, SeedRole
 from tenantry.emulator.settings import Options
@@ -48,10 +52,16 @@ def migrate(database: Database, target: str = "head") -> None:
             command.upgrade(config, target)
 
 
-def create_example(environ: dict[str, str]) -> Any:
+def load_module(name: str) -> Any:
+    """A module of the example, which is no part of the installed package."""
     if str(FOLDER) not in sys.path:
         sys.path.insert(0, str(FOLDER))
-    return importlib.import_module("documents.app").create_app(environ)
+    return importlib.import_module(f"documents.{name}")
+
+
+def create_example(environ: dict[str, str]) -> Any:
+    """The app, as its own `main.py` makes it."""
+    return load_module("app").create_app(environ)
 
 
 @dataclass
@@ -88,6 +98,21 @@ class Deployment:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def deliver(self, event_type: str, data: dict[str, Any]) -> None:
+        """A signed webhook that the emulator would not send by itself."""
+        instance, now = self.clerk.emulator.instance, time.time()
+        event = {
+            "object": "event",
+            "type": event_type,
+            "timestamp": int(now * 1000),
+            "instance_id": instance.id,
+            "data": data,
+        }
+        body, id = json.dumps(event).encode(), f"msg_{uuid4().hex}"
+        headers = {"svix-id": id, "svix-timestamp": str(int(now))}
+        headers["svix-signature"] = sign(instance.webhook_secret, id, int(now), body)
+        httpx.post(f"{self.url}/webhooks/clerk", content=body, headers=headers, trust_env=False).raise_for_status()
+
     def settle(self) -> None:
         """Waits until every webhook that is not lost has arrived."""
         self.clerk.drain()
@@ -104,7 +129,8 @@ class Deployment:
         """Organization, user, role of every live member, as the database has them."""
         with self.database.connect(SUPERUSER) as connection:
             rows = connection.execute(
-                "select t.clerk_org_id, m.user_id, m.role from tenantry.members m join tenantry.tenants t on t.id = m.tenant_id"
+                "select t.clerk_org_id, m.user_id, m.role"
+                " from tenantry.members m join tenantry.tenants t on t.id = m.tenant_id"
             )
             return {(str(org), str(user), str(role)) for org, user, role in rows}
 

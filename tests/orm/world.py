@@ -182,6 +182,11 @@ class Driver:
             return scoped(async_sessionmaker(**{"bind": self.engine, **options}))
         return scoped(sessionmaker(**{"bind": self.engine, **options}))
 
+    @staticmethod
+    def joined(connection: Any, **options: Any) -> Any:
+        """Sessions over a connection whose transaction began outside them."""
+        return scoped(sessionmaker(bind=connection, **options))
+
     async def run(self, work: Callable[[Session], T], **options: Any) -> T:
         """Runs the work in a session of its own; the running code's scope is whoever called's."""
         session = self.factory(**options)()

@@ -57,7 +57,7 @@ def membership(
     *,
     of: Json | None = None,
     user_id: str = "user_1",
-    role: str = "org:member",
+    role: str | None = "org:member",
     at: int = START,
     created_at: int = START,
     **changes: Any,
@@ -107,7 +107,9 @@ def domain(domain_id: str = "orgdmn_1", *, org_id: str = "org_1", at: int = STAR
     } | changes
 
 
-def permission(permission_id: str = "perm_1", *, key: str = "org:reports:read", at: int = START, **changes: Any) -> Json:
+def permission(
+    permission_id: str = "perm_1", *, key: str = "org:reports:read", at: int = START, **changes: Any
+) -> Json:
     return {
         "object": "permission",
         "id": permission_id,
@@ -120,7 +122,7 @@ def permission(permission_id: str = "perm_1", *, key: str = "org:reports:read", 
     } | changes
 
 
-def role(role_id: str = "role_1", *, key: str = "org:editor", at: int = START, **changes: Any) -> Json:
+def role(role_id: str = "role_1", *, key: str | None = "org:editor", at: int = START, **changes: Any) -> Json:
     return {
         "object": "role",
         "id": role_id,
@@ -227,8 +229,9 @@ class Clerk:
             self._made += 1
             # Nobody leaves and joins again within a millisecond: the newest membership is known by its time.
             self.wait(1)
-            made = {"user_id": user_id, "role": role, "at": self.now, "created_at": self.now}
-            self.memberships[org_id, user_id] = membership(f"orgmem_{self._made:04}", **made)
+            self.memberships[org_id, user_id] = membership(
+                f"orgmem_{self._made:04}", user_id=user_id, role=role, at=self.now, created_at=self.now
+            )
             self._emit_membership("created", org_id, user_id)
 
     def change_role(self, org_id: str, user_id: str, role: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 from uuid import uuid4
 
 import psycopg
 from psycopg.types.json import Jsonb
+
 from sql.clerk_objects import INSTANCE, Json, Truth
 
 
@@ -38,8 +40,11 @@ class Mirror:
     def provision(self, identity: Json) -> Json:
         return cast(Json, self.one("select tenantry.provision_v1(%s)", Jsonb(identity)))
 
+    def run(self, query: str, *values: Any) -> psycopg.Cursor[Any]:
+        return self.connection.execute(query, values or None)
+
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self.connection.execute(cast(LiteralString, query), values or None).fetchall()
+        return self.run(query, *values).fetchall()
 
     def one(self, query: str, *values: Any) -> Any:
         """The one value of the one row."""
@@ -77,8 +82,23 @@ class Mirror:
             "tenant_memberships": f"id, tenant_id, user_id, role, created_at, {common}",
             "invitations": f"id, tenant_id, email_address, status, {common}",
         }
-        return {table: self.rows(f"select {columns} from tenantry.{table} order by 1") for table, columns in wanted.items()}
+        return {
+            table: self.rows(f"select {columns} from tenantry.{table} order by 1") for table, columns in wanted.items()
+        }
 
     def kinds(self) -> list[str]:
         """The kinds of the changes, in the order they were written."""
         return self.column("select kind from tenantry.changes order by seq")
+
+    def check_feed(self) -> None:
+        """For each pair joined and left alternate, beginning with joined, and end in what the view `members` says."""
+        joined: dict[Any, bool] = defaultdict(bool)
+        for kind, *pair in self.rows(
+            "select kind, tenant_id, user_id from tenantry.changes"
+            " where kind in ('member.joined', 'member.left') order by seq"
+        ):
+            key = tuple(pair)
+            assert joined[key] == (kind == "member.left"), f"{kind}, and the pair was {'' if joined[key] else 'not '}in"
+            joined[key] = kind == "member.joined"
+        members = set(self.rows("select tenant_id, user_id from tenantry.members"))
+        assert {pair for pair, inside in joined.items() if inside} == members

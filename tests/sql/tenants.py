@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 import psycopg
 import pytest
+
 from databases import APP, OWNER, Database, Server
 
 Connection = psycopg.Connection[Any]
@@ -37,18 +38,18 @@ class Tenant:
 
 def read(connection: Connection, statement: str, *values: object) -> Any:
     """The first column of the first row."""
-    row = connection.execute(cast(LiteralString, statement), values or None).fetchone()
+    row = connection.execute(statement, values or None).fetchone()
     return row[0] if row else None
 
 
 def rows(connection: Connection, statement: str, *values: object) -> list[Any]:
     """The first column of every row, sorted."""
-    return sorted(row[0] for row in connection.execute(cast(LiteralString, statement), values or None).fetchall())
+    return sorted(row[0] for row in connection.execute(statement, values or None).fetchall())
 
 
 def run(connection: Connection, *statements: str) -> None:
     for statement in statements:
-        connection.execute(cast(LiteralString, statement))
+        connection.execute(statement)
 
 
 @contextmanager

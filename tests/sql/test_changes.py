@@ -11,8 +11,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from databases import SUPERUSER, Database
 from psycopg.types.json import Jsonb
+
+from databases import SUPERUSER, Database
 from sql.clerk_objects import INSTANCE, START, deleted, event, invitation, membership, organization, user
 from sql.mirror import Mirror
 
@@ -36,15 +37,19 @@ def read(app: Mirror, **options: Any) -> Any:
 
 def write_change(mirror: Mirror, name: str) -> None:
     """A change of no object, by hand: what the feed does with it does not depend on where it comes from."""
-    mirror.connection.execute("insert into tenantry.changes (kind, object_id, cause) values ('test', %s, 'sql')", [name])
+    mirror.run("insert into tenantry.changes (kind, object_id, cause) values ('test', %s, 'sql')", name)
 
 
 def test_each_transition_is_told_once_with_what_it_was_before_and_after(app: Mirror) -> None:
     app.deliver(event("user.created", user()))
     app.deliver(event("organization.created", organization()))
     app.deliver(event("organizationMembership.created", membership(role="org:member")), "msg_join")
-    app.deliver(event("organizationMembership.updated", membership(role="org:admin", at=START + 5), at=START + 5), "msg_up")
-    app.deliver(event("organizationMembership.deleted", membership(role="org:admin", at=START + 5), at=START + 9), "msg_out")
+    app.deliver(
+        event("organizationMembership.updated", membership(role="org:admin", at=START + 5), at=START + 5), "msg_up"
+    )
+    app.deliver(
+        event("organizationMembership.deleted", membership(role="org:admin", at=START + 5), at=START + 9), "msg_out"
+    )
     told = read(app)["changes"]
     assert [change["kind"] for change in told] == [
         "user.created",
@@ -55,7 +60,11 @@ def test_each_transition_is_told_once_with_what_it_was_before_and_after(app: Mir
     ]
     joined, changed, left = told[2:]
     assert (joined["before"], joined["after"]["role"], joined["message_id"]) == (None, "org:member", "msg_join")
-    assert (changed["before"]["role"], changed["after"]["role"], changed["message_id"]) == ("org:member", "org:admin", "msg_up")
+    assert (changed["before"]["role"], changed["after"]["role"], changed["message_id"]) == (
+        "org:member",
+        "org:admin",
+        "msg_up",
+    )
     assert (left["before"]["role"], left["after"], left["message_id"]) == ("org:admin", None, "msg_out")
     assert {change["cause"] for change in told} == {"webhook"}
     assert {change["user_id"] for change in told[2:]} == {"user_1"}
@@ -124,7 +133,9 @@ def test_a_deleted_user_leaves_every_organization(app: Mirror, mirror: Mirror) -
     for n in (1, 2):
         app.deliver(event("organizationMembership.created", membership(f"orgmem_{n}", of=organization(f"org_{n}"))))
     app.deliver(event("user.deleted", deleted("user", "user_1"), at=START + 50))
-    app.deliver(event("organizationMembership.deleted", membership("orgmem_2", of=organization("org_2")), at=START + 51))
+    app.deliver(
+        event("organizationMembership.deleted", membership("orgmem_2", of=organization("org_2")), at=START + 51)
+    )
     assert mirror.kinds().count("member.left") == 2
 
 
@@ -133,8 +144,18 @@ def test_a_weak_absence_and_a_revival_are_told_as_left_and_joined(app: Mirror, m
     app.merge_page("organizations", [], START + 50, absent=["org_1"])
     app.deliver(event("organization.updated", organization(at=START + 60), at=START + 60))
     moves = [kind for kind in mirror.kinds() if kind.startswith("member") or kind.startswith("tenant")]
-    assert moves == ["tenant.created", "member.joined", "member.left", "tenant.deleted", "member.joined", "tenant.created"]
-    assert mirror.rows("select cause from tenantry.changes where kind in ('tenant.deleted', 'member.left')") == [("reconcile",)] * 2
+    assert moves == [
+        "tenant.created",
+        "member.joined",
+        "member.left",
+        "tenant.deleted",
+        "member.joined",
+        "tenant.created",
+    ]
+    assert (
+        mirror.rows("select cause from tenantry.changes where kind in ('tenant.deleted', 'member.left')")
+        == [("reconcile",)] * 2
+    )
 
 
 def test_a_token_causes_a_tenant_and_a_user_and_nothing_more(app: Mirror, mirror: Mirror) -> None:
@@ -143,7 +164,10 @@ def test_a_token_causes_a_tenant_and_a_user_and_nothing_more(app: Mirror, mirror
     first = app.provision(identity | {"instance_id": INSTANCE})
     assert sorted(first["created"]) == ["org_1", "user_1"]
     assert app.provision(identity) == {"created": [], "tenant_id": first["tenant_id"]}
-    assert mirror.rows("select kind, cause from tenantry.changes order by seq") == [("tenant.created", "token"), ("user.created", "token")]
+    assert mirror.rows("select kind, cause from tenantry.changes order by seq") == [
+        ("tenant.created", "token"),
+        ("user.created", "token"),
+    ]
     assert mirror.one("select count(*) from tenantry.tenant_memberships") == 0
     app.deliver(event("organization.created", organization(name="Named later")))
     assert mirror.rows("select id::text, name from tenantry.tenants") == [(first["tenant_id"], "Named later")]
@@ -168,7 +192,9 @@ def test_changes_are_read_in_pages_from_a_position(app: Mirror, mirror: Mirror) 
     assert read(app, after=third["pos"]) == {"changes": [], "pos": third["pos"]}
 
 
-@pytest.mark.parametrize("options", [{"after": "x"}, {"after": -1}, {"limit": -5}, {"limit": 1.5}, {"after": 10**30}, {"limit": []}])
+@pytest.mark.parametrize(
+    "options", [{"after": "x"}, {"after": -1}, {"limit": -5}, {"limit": 1.5}, {"after": 10**30}, {"limit": []}]
+)
 def test_a_position_that_is_no_number_is_refused(app: Mirror, options: Any) -> None:
     with pytest.raises(psycopg.Error) as raised:
         app.one("select tenantry.read_changes_v1(%s)", Jsonb(options))
@@ -227,7 +253,9 @@ def test_reading_by_the_order_of_writing_would_skip(app: Mirror, mirror: Mirror,
     assert mirror.column("select object_id from tenantry.changes where seq > %s", last) == []
 
 
-def test_a_forgotten_transaction_that_wrote_changes_stalls_nobody(app: Mirror, mirror: Mirror, database: Database) -> None:
+def test_a_forgotten_transaction_that_wrote_changes_stalls_nobody(
+    app: Mirror, mirror: Mirror, database: Database
+) -> None:
     with database.connect(SUPERUSER, autocommit=False) as forgotten:
         write_change(Mirror(forgotten), "forgotten")
         for n in range(3):
@@ -235,7 +263,9 @@ def test_a_forgotten_transaction_that_wrote_changes_stalls_nobody(app: Mirror, m
             assert [change["object_id"] for change in read(app, after=n)["changes"]] == [f"change_{n}"]
 
 
-def test_who_forgets_the_sequencers_transaction_is_disconnected(app: Mirror, mirror: Mirror, database: Database) -> None:
+def test_who_forgets_the_sequencers_transaction_is_disconnected(
+    app: Mirror, mirror: Mirror, database: Database
+) -> None:
     write_change(mirror, "one")
     with database.connect(autocommit=False) as forgetful:
         assert forgetful.execute("select tenantry.sequence_changes_v1()").fetchone() == ({"sequenced": 1},)

@@ -10,9 +10,10 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
-from databases import APP, OWNER, SUPERUSER, Server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from databases import APP, OWNER, SUPERUSER, Server
 from sql.tenants import (
     Connection,
     World,

@@ -13,9 +13,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from databases import Server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from databases import Server
 from sql.tenants import (
     INSTANCE,
     Connection,

@@ -6,25 +6,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+
 from databases import APP, OWNER, SUPERUSER, Database, Server, start_server
 from sql.clerk_objects import event, user
 from sql.mirror import Mirror
-
 from tenantry import schema
 from tenantry.errors import SchemaError
 
 ROLES = ["tenantry_owner_gate", "tenantry_gate", "tenantry_bypass", "tenantry_app", "tenantry_tenant", "tenantry_owner"]
 
 CATALOG = {
-    "relations": "select relname, relkind, relowner::regrole::text, relrowsecurity, relforcerowsecurity, relacl::text, reloptions::text,"
-    " obj_description(oid) from pg_class where relnamespace = 'tenantry'::regnamespace order by 1",
-    "columns": "select attrelid::regclass::text, attnum, attname, atttypid::regtype::text, attnotnull, attidentity, attgenerated, attacl::text,"
-    " pg_get_expr(adbin, adrelid) from pg_attribute left join pg_attrdef on (adrelid, adnum) = (attrelid, attnum)"
+    "relations": "select relname, relkind, relowner::regrole::text, relrowsecurity, relforcerowsecurity, relacl::text,"
+    " reloptions::text, obj_description(oid) from pg_class where relnamespace = 'tenantry'::regnamespace order by 1",
+    "columns": "select attrelid::regclass::text, attnum, attname, atttypid::regtype::text, attnotnull, attidentity,"
+    " attgenerated, attacl::text, pg_get_expr(adbin, adrelid) from pg_attribute"
+    " left join pg_attrdef on (adrelid, adnum) = (attrelid, attnum)"
     " join pg_class c on c.oid = attrelid where relnamespace = 'tenantry'::regnamespace and attnum > 0 order by 1, 2",
     "constraints": "select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint"
     " where connamespace = 'tenantry'::regnamespace order by 1, 2",
@@ -38,7 +40,8 @@ CATALOG = {
     "views": "select viewname, definition from pg_views where schemaname = 'tenantry' order by 1",
     "migrations": "select number, name, breaking from tenantry.migrations order by 1",
     "role_permissions": "select * from tenantry.role_permissions order by 1, 2",
-    "default privileges": "select defaclrole::regrole::text, defaclobjtype, defaclacl::text from pg_default_acl order by 1, 2",
+    "default privileges": "select defaclrole::regrole::text, defaclobjtype, defaclacl::text from pg_default_acl"
+    " order by 1, 2",
     "schema": "select nspowner::regrole::text, nspacl::text from pg_namespace where nspname = 'tenantry'",
 }
 
@@ -91,8 +94,8 @@ def install_as(database: Database, login: str, *app_roles: str) -> list[str]:
 def make_installer(server: Server, name: str, database: Database) -> None:
     """A login as managed PostgreSQL gives it: owns the database, has CREATEROLE, is no superuser."""
     with database.connect(SUPERUSER) as connection:
-        connection.execute(f"create role {name} login nosuperuser createrole")
-        connection.execute(f"alter database {database.name} owner to {name}")
+        Mirror(connection).run(f"create role {name} login nosuperuser createrole")
+        Mirror(connection).run(f"alter database {database.name} owner to {name}")
 
 
 def assert_works_for_the_app(database: Database) -> None:
@@ -123,10 +126,11 @@ def test_the_connection_comes_back_as_it_was(empty_database: Database) -> None:
 
 
 def test_changed_functions_are_made_anew(mirror: Mirror) -> None:
-    mirror.connection.execute(
-        "create or replace function tenantry.role_key(role text) returns text language sql immutable as $$ select 'x' $$"
+    mirror.run(
+        "create or replace function tenantry.role_key(role text) returns text"
+        " language sql immutable as $$ select 'x' $$"
     )
-    mirror.connection.execute("comment on table tenantry.migrations is 'functions of before'")
+    mirror.run("comment on table tenantry.migrations is 'functions of before'")
     assert not schema.status(mirror.connection).current
     assert schema.install(mirror.connection) == []
     assert mirror.one("select tenantry.role_key('admin')") == "org:admin"
@@ -157,7 +161,7 @@ def test_a_second_database_with_another_installer_works_or_says_which_grant_it_l
         assert "admin option" in hint
         remedy = hint[hint.index("grant ") :].rstrip(".").replace("<this role>", "installer_two")
         with first.connect("installer_one") as connection:
-            Mirror(connection).connection.execute(remedy)
+            Mirror(connection).run(remedy)
     assert len(install_as(second, "installer_two", APP)) == len(schema.migrations())
     assert_works_for_the_app(second)
 
@@ -171,7 +175,7 @@ def test_a_login_without_createrole_is_told_what_it_needs(lone_server: Server) -
 
 
 def test_installers_at_once_in_one_database_install_once(empty_database: Database) -> None:
-    results = at_once([lambda: install_as(empty_database, SUPERUSER, APP)] * 4)
+    results = at_once([partial(install_as, empty_database, SUPERUSER, APP)] * 4)
     assert sorted(len(applied) for applied in results) == [0, 0, 0, len(schema.migrations())]
     assert_works_for_the_app(empty_database)
 
@@ -184,15 +188,17 @@ def test_installers_at_once_in_several_databases_of_one_server_all_succeed(lone_
             connection.execute("drop role if exists installer")
             connection.execute("create role installer login nosuperuser createrole")
             for database in databases:
-                connection.execute(f"alter database {database.name} owner to installer")  # type: ignore[call-overload]
-        results = at_once([lambda database=database: install_as(database, login, APP) for database in databases])  # type: ignore[misc]
-        assert [len(result) if isinstance(result, list) else result for result in results] == [len(schema.migrations())] * 4
+                Mirror(connection).run(f"alter database {database.name} owner to installer")
+        results = at_once([partial(install_as, database, login, APP) for database in databases])
+        assert [len(result) if isinstance(result, list) else result for result in results] == [
+            len(schema.migrations())
+        ] * 4
         for database in databases:
             assert_works_for_the_app(database)
             lone_server.drop(database)
         with psycopg.connect(lone_server.postgres.dsn("postgres"), autocommit=True) as connection:
             for role in ROLES:
-                connection.execute(f"drop role {role}")  # type: ignore[call-overload]
+                Mirror(connection).run(f"drop role {role}")
 
 
 @pytest.mark.requires("psql")
@@ -219,7 +225,7 @@ def test_a_role_name_is_quoted_in_the_printed_sql() -> None:
 
 
 def test_a_newer_breaking_schema_is_refused_in_a_sentence(mirror: Mirror) -> None:
-    mirror.connection.execute("insert into tenantry.migrations (number, name, breaking) values (9001, 'future', true)")
+    mirror.run("insert into tenantry.migrations (number, name, breaking) values (9001, 'future', true)")
     for refuse in (schema.install, schema.require):
         with pytest.raises(SchemaError) as raised:
             refuse(mirror.connection)
@@ -228,7 +234,7 @@ def test_a_newer_breaking_schema_is_refused_in_a_sentence(mirror: Mirror) -> Non
 
 
 def test_a_newer_schema_that_breaks_nothing_is_accepted(mirror: Mirror) -> None:
-    mirror.connection.execute("insert into tenantry.migrations (number, name, breaking) values (9001, 'future', false)")
+    mirror.run("insert into tenantry.migrations (number, name, breaking) values (9001, 'future', false)")
     schema.require(mirror.connection)
     assert schema.install(mirror.connection) == []
 
@@ -247,11 +253,14 @@ def test_an_app_role_gets_what_it_needs_and_no_ownership(mirror: Mirror, databas
         assert mirror.one("select pg_has_role(%s, %s, 'member')", APP, name)
     for name in ("tenantry_owner", "tenantry_owner_gate"):
         assert not mirror.one("select pg_has_role(%s, %s, 'member')", APP, name)
-    assert not mirror.one("select pg_has_role(%s, 'tenantry_bypass', 'usage')", APP), "reached by SET ROLE, not inherited"
+    assert not mirror.one("select pg_has_role(%s, 'tenantry_bypass', 'usage')", APP), (
+        "reached by SET ROLE, not inherited"
+    )
     with database.connect(APP) as connection:
-        for statement in ("delete from tenantry.users", "insert into tenantry.changes (kind, object_id, cause) values ('x', 'x', 'x')"):
+        forged = "insert into tenantry.changes (kind, object_id, cause) values ('x', 'x', 'x')"
+        for statement in ("delete from tenantry.users", forged):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                Mirror(connection).connection.execute(statement)  # type: ignore[call-overload]
+                Mirror(connection).run(statement)
 
 
 def test_an_app_role_that_does_not_exist_is_named(mirror: Mirror) -> None:
@@ -263,13 +272,13 @@ def test_an_app_role_that_does_not_exist_is_named(mirror: Mirror) -> None:
 
 @pytest.mark.parametrize("attribute", ["superuser", "bypassrls"])
 def test_an_app_role_that_no_policy_holds_is_refused(mirror: Mirror, attribute: str) -> None:
-    mirror.connection.execute(f"create role powerful login {attribute}")  # type: ignore[call-overload]
+    mirror.run(f"create role powerful login {attribute}")
     try:
         with pytest.raises(SchemaError) as raised:
             schema.install(mirror.connection, app_roles=["powerful"])
         assert "powerful" in raised.value.message
     finally:
-        mirror.connection.execute("drop role powerful")
+        mirror.run("drop role powerful")
 
 
 def test_public_may_do_nothing_in_the_schema(mirror: Mirror) -> None:
@@ -282,13 +291,15 @@ def test_public_may_do_nothing_in_the_schema(mirror: Mirror) -> None:
         " where relnamespace = 'tenantry'::regnamespace and acl.grantee = 0"
     )
     assert (functions, relations) == ([], [])
-    mirror.connection.execute("set role tenantry_owner")
-    mirror.connection.execute("create function tenantry.added_later() returns integer language sql as 'select 1'")
+    mirror.run("set role tenantry_owner")
+    mirror.run("create function tenantry.added_later() returns integer language sql as 'select 1'")
     assert not mirror.one("select has_function_privilege('public', 'tenantry.added_later()', 'execute')")
 
 
 def test_every_definer_function_pins_its_search_path(mirror: Mirror) -> None:
-    rows = mirror.rows("select proname, proconfig from pg_proc where pronamespace = 'tenantry'::regnamespace and prosecdef")
+    rows = mirror.rows(
+        "select proname, proconfig from pg_proc where pronamespace = 'tenantry'::regnamespace and prosecdef"
+    )
     assert rows
     pinned = "search_path=pg_catalog, tenantry, pg_temp"
     assert [name for name, options in rows if pinned not in (options or [])] == []

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import APP, OWNER, SUPERUSER, Server
+
+from databases import APP, OWNER, SUPERUSER, Database, Server
 from sql.tenants import (
     Connection,
     World,
@@ -16,7 +20,9 @@ from sql.tenants import (
     identity,
     isolate,
     open_world,
+    organization,
     read,
+    record,
     refuse,
     refused,
     rows,
@@ -222,7 +228,7 @@ def test_what_is_no_table_is_refused(owner: Connection, made: str | None, name: 
     if made:
         run(owner, made)
     with refused("TY030", "no table"), owner.transaction():
-        owner.execute("select tenantry." + call, [name])  # type: ignore[arg-type]
+        owner.execute("select tenantry." + call, [name])
 
 
 def test_a_table_that_does_not_exist_is_refused(owner: Connection) -> None:
@@ -732,3 +738,24 @@ def test_across_tenants_the_mirror_is_whole(world: World, owner: Connection) -> 
     run(owner, "select tenantry.bypass_tenant_v1('a test')")
     assert rows(owner, "select clerk_org_id from tenantry.tenants") == ["org_alpha", "org_bravo"]
     assert rows(owner, "select id from tenantry.users") == ["user_alpha", "user_bravo"]
+
+
+# The page about all this
+
+PAGE = Path(__file__).parents[2] / "docs" / "isolation.md"
+
+
+def test_every_statement_of_the_page_runs_in_its_order_and_leaves_nothing_to_find(database: Database) -> None:
+    with database.connect(APP) as app:
+        record(app, "organization.created", organization("org_2abc"), 1)
+    statements = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    with database.connect(OWNER) as owner:
+        run(owner, *statements)
+        assert findings(owner) == []
+    assert len(statements) > 10
+
+
+def test_the_page_names_every_code_of_check_v1_once() -> None:
+    folder = resources.files("tenantry").joinpath("sql", "functions")
+    codes = {code for file in folder.iterdir() for code in re.findall(r"'(TC\d\d)'", file.read_text(encoding="utf-8"))}
+    assert sorted(re.findall(r"^\| `(TC\d\d)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)) == sorted(codes)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+
 from databases import APP, OWNER, SUPERUSER, Server
 from sql.tenants import (
     Connection,
@@ -119,9 +120,9 @@ def everything(connection: Connection, table: str) -> list[str]:
 def shown(connection: Connection, statement: str) -> str:
     """All that a statement shows, as one text."""
     if statement.startswith("copy"):
-        with connection.cursor().copy(statement) as copy:  # type: ignore[arg-type]
+        with connection.cursor().copy(statement) as copy:
             return "".join(bytes(block).decode() for block in copy)
-    cursor = connection.execute(statement)  # type: ignore[arg-type]
+    cursor = connection.execute(statement)
     return str(cursor.fetchall()) if cursor.description else ""
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import Server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from databases import Server
 from sql.tenants import (
     Connection,
     World,
@@ -25,7 +26,6 @@ from sql.tenants import (
     set_tenant,
     undone,
 )
-
 from tenantry import roles
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "can.json"

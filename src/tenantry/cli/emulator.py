@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +11,9 @@ import typer
 from tenantry.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tenantry.emulator.app import Emulator
-    from tenantry.emulator.deliveries import Attempt
-
-HOST = "127.0.0.1"
+    from tenantry.dev.emulator import LocalClerk
+    from tenantry.dev.screen import Summary
+    from tenantry.emulator.disorder import Disorder
 
 
 def emulator(
@@ -46,109 +44,57 @@ def emulator(
 ) -> None:
     """Run the Clerk emulator: Backend API, session tokens, webhooks. It listens on this machine only."""
     try:
-        from tenantry.emulator.app import Emulator
-        from tenantry.emulator.disorder import parse
-        from tenantry.emulator.seed import DEFAULT, read_seed
+        from tenantry.dev.emulator import LocalClerk, build_emulator, read_seed_file
+        from tenantry.dev.screen import Screen
+        from tenantry.dev.serving import address_of, claim_port, serve
+        from tenantry.emulator.app import create_app
         from tenantry.emulator.settings import Options
     except ModuleNotFoundError as error:
         hint = "Run: pip install 'tenantry[dev]'"
         raise ConfigurationError(f"'tenantry emulator' needs the package '{error.name}'.", hint=hint) from None
-    settings = _settings(slugs, personal_accounts)
-    with contextlib.closing(_claim(port)) as claimed:
-        try:
-            started = Emulator(
-                folder=data,
-                seed=seed,
-                seed_data=read_seed(seed_file) if seed_file else DEFAULT,
-                settings=settings,
-                options=Options(token_version=1 if token_version == 1 else 2, rate_limits=rate_limits),
-                webhook_urls=webhook_url or [],
-                disorder=parse(disorder),
-                speed=speed,
-                on_attempt=_show_attempt,
-            )
-        except OSError as error:
-            detail = f"{error.filename}: {error.strerror}."
-            raise ConfigurationError("The emulator cannot start.", detail=detail) from None
-        except ValueError as error:
-            raise ConfigurationError("The emulator cannot start.", detail=str(error)) from None
-        with contextlib.closing(started):
-            _serve(started, claimed)
+    screen = Screen()
+    with contextlib.closing(claim_port(port, port, "--port")) as claimed:
+        started = build_emulator(
+            screen,
+            folder=data,
+            seed=seed,
+            seed_data=read_seed_file(seed_file),
+            settings=_settings(slugs, personal_accounts),
+            options=Options(token_version=1 if token_version == 1 else 2, rate_limits=rate_limits),
+            webhook_urls=webhook_url or [],
+            disorder=_disorder(disorder),
+            speed=speed,
+        )
+        clerk = LocalClerk(address_of(claimed), started)
+        with contextlib.closing(started), contextlib.suppress(KeyboardInterrupt):
+            serve(create_app(started), claimed, lambda: screen.show(_summarize(clerk, webhook_url or [])))
+
+
+def _summarize(clerk: LocalClerk, webhook_urls: list[str]) -> Summary:
+    """What a person needs: where it is, the app's environment, who there is, a token."""
+    from tenantry.dev.screen import Summary
+
+    addresses = [("Clerk emulator", clerk.url)]
+    addresses += [("Webhooks go to", url) for url in webhook_urls] or [("Webhooks go", "nowhere: see --webhook-url")]
+    environment = "\n  ".join(f"export {name}={value}" for name, value in clerk.environment().items())
+    tokens = [
+        (f"a session token of {person.name} in {organization}", clerk.token_command(person, organization))
+        for person in clerk.people()
+        for organization, _ in person.memberships
+    ]
+    return Summary(addresses, clerk.people(), [("your app's environment", environment), *tokens[:1]])
+
+
+def _disorder(text: str) -> Disorder:
+    from tenantry.emulator.disorder import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigurationError("--disorder cannot be read.", detail=str(error)) from None
 
 
 def _settings(slugs: bool | None, personal_accounts: bool | None) -> dict[str, Any]:
     """Only what is asked for: the rest stays as it was kept."""
     asked = {"slugs": slugs, "membership_required": None if personal_accounts is None else not personal_accounts}
     return {name: value for name, value in asked.items() if value is not None}
-
-
-def _claim(port: int) -> socket.socket:
-    claimed = socket.socket(proto=socket.IPPROTO_TCP)  # said aloud, or asyncio leaves Nagle on: 40 ms a request
-    claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        claimed.bind((HOST, port))
-        claimed.listen()
-    except OSError as error:
-        claimed.close()
-        hint = "Choose another with --port; 0 takes any free one."
-        raise ConfigurationError(f"Port {port} cannot be used: {error.strerror}.", hint=hint) from None
-    return claimed
-
-
-def _serve(started: Emulator, claimed: socket.socket) -> None:
-    import uvicorn
-
-    from tenantry.emulator.app import create_app
-
-    class Announcing(uvicorn.Server):
-        """Shows the screen when signals are handled and requests are answered, not before."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            _show_screen(started, f"http://{HOST}:{claimed.getsockname()[1]}")
-
-    config = uvicorn.Config(create_app(started), log_level="warning", access_log=False, timeout_graceful_shutdown=2)
-    with contextlib.suppress(KeyboardInterrupt):
-        Announcing(config).run(sockets=[claimed])
-
-
-def _show_screen(started: Emulator, url: str) -> None:
-    environment = "\n".join(f"  {name}={value}" for name, value in started.environment(url).items())
-    people = "\n".join(_people(started)) or "  Nobody yet."
-    typer.echo(f"Clerk emulator at {url}  (Ctrl-C stops it)\n\nYour app's environment:\n{environment}\n")
-    typer.echo(f"People:\n{people}\n")
-    typer.echo(f"A session token:\n  {_token_command(started, url)}\n")
-    endpoints = ", ".join(endpoint.url for endpoint in started.webhooks.endpoints.values())
-    typer.echo(f"Webhooks go to {endpoints}." if endpoints else "Webhooks go nowhere; name a place with --webhook-url.")
-
-
-def _people(started: Emulator) -> list[str]:
-    state = started.store.state
-    lines = []
-    for user in list(state.users.values())[:10]:
-        held = [
-            f"{state.organizations[each.organization_id].name} ({state.roles[each.role_id].key.removeprefix('org:')})"
-            for each in state.memberships_of_user(user.id)
-        ]
-        lines.append(f"  {user.identifier:<24} {', '.join(held)}".rstrip())
-    more = len(state.users) - len(lines)
-    return [*lines, f"  and {more} more"] if more else lines
-
-
-def _token_command(started: Emulator, url: str) -> str:
-    """A command that works, for whoever is there."""
-    from tenantry.emulator.store.organizations import slugify
-
-    state = started.store.state
-    membership = next(iter(state.memberships.values()), None)
-    if membership is None:
-        return f"curl -s {url}/emulator/token -d user=E-MAIL -d organization=NAME"
-    user, organization = state.users[membership.user_id], state.organizations[membership.organization_id]
-    name = slugify(organization.name) or organization.id
-    return f"curl -s {url}/emulator/token -d user={user.identifier} -d organization={name}"
-
-
-def _show_attempt(attempt: Attempt) -> None:
-    answer = f" {attempt.status or attempt.error}" if attempt.number else ""
-    again = f", again in {attempt.retry_in:.0f} s" if attempt.retry_in is not None else ""
-    typer.echo(f"  {attempt.event_type:<32} {attempt.outcome}{answer}{again}  {attempt.message_id}")

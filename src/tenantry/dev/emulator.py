@@ -8,15 +8,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tenantry.dev.screen import Person, Screen
 from tenantry.dev.serving import address_of, serve_on_thread
 from tenantry.emulator.app import Emulator, create_app
 from tenantry.emulator.deliveries import Attempt
 from tenantry.emulator.records import User
-from tenantry.emulator.seed import DEFAULT, read_seed
+from tenantry.emulator.seed import DEFAULT, Seed, read_seed
 from tenantry.errors import ConfigurationError
 
+CANNOT_START = "The Clerk emulator cannot start."
 TOKEN_SECONDS = 3600  # for commands typed by hand; Clerk's own live for 60 s
 
 
@@ -51,6 +53,27 @@ class LocalClerk:
         return Person(name or user.username or user.id, email.email_address if email else "", memberships)
 
 
+def build_emulator(screen: Screen, **options: Any) -> Emulator:
+    """An emulator with these options (`Emulator`'s own) whose deliveries show on the screen, a line each.
+
+    Raises ConfigurationError when a folder, a seed or another option cannot be used.
+    """
+    try:
+        return Emulator(on_attempt=lambda attempt: _show(screen, attempt), **options)
+    except OSError as error:
+        raise ConfigurationError(CANNOT_START, detail=f"{error.filename}: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigurationError(CANNOT_START, detail=str(error)) from None
+
+
+def read_seed_file(file: Path | None) -> Seed:
+    """The people and organizations of a file, or the usual ones. Raises ConfigurationError."""
+    try:
+        return read_seed(file) if file else DEFAULT
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(CANNOT_START, detail=str(error)) from None
+
+
 @contextmanager
 def open_emulator(
     claimed: socket.socket, *, folder: Path, seed_file: Path | None, webhook_url: str, screen: Screen
@@ -59,15 +82,8 @@ def open_emulator(
 
     Raises ConfigurationError when the folder or the seed file cannot be used.
     """
-    try:
-        emulator = Emulator(
-            folder=folder,
-            seed_data=read_seed(seed_file) if seed_file else DEFAULT,
-            webhook_urls=[webhook_url],
-            on_attempt=lambda attempt: _show(screen, attempt),
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigurationError("The Clerk emulator cannot start.", detail=str(error)) from None
+    seed = read_seed_file(seed_file)
+    emulator = build_emulator(screen, folder=folder, seed_data=seed, webhook_urls=[webhook_url])
     with closing(emulator), serve_on_thread(create_app(emulator), claimed):
         yield LocalClerk(address_of(claimed), emulator)
 

@@ -78,9 +78,7 @@ async def create_document(
     return document
 
 
-@router.put(
-    "/documents/{id}", response_model=ShownDocument, dependencies=[requires(permission="org:documents:update")]
-)
+@router.put("/documents/{id}", response_model=ShownDocument, dependencies=[requires(permission="org:documents:update")])
 async def edit_document(
     id: UUID,
     draft: DocumentDraft,

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
 from documents.templating import render
-from tenantry.errors import AuthenticationFailed, TenantryError
+from tenantry.errors import DatabaseUnavailable, OrganizationMismatch, PermissionDenied, TenantryError, UntrustedOrigin
 from tenantry.starlette import answer_error
 
 # Code -> what to say; every other error speaks for itself.
@@ -34,6 +34,8 @@ SENTENCES = {
     "untrusted_origin": ("This came from another page", "The form was not sent by this site, so nothing was changed."),
     "database_unavailable": ("We will be back in a moment", "The database does not answer. Please try again."),
 }
+# After these the reader is still where they were; after every other one they are out, and sign in anew.
+PASSING = (DatabaseUnavailable, OrganizationMismatch, PermissionDenied, UntrustedOrigin)
 
 
 def install(app: FastAPI) -> None:
@@ -53,9 +55,8 @@ async def answer_tenancy_error(request: Request, error: Exception) -> Response:
     answer = await answer_error(request, error)
     if answer is None or not is_page(request) or not isinstance(error, TenantryError) or error.status == 500:
         return answer or Response(status_code=500)
-    lost = isinstance(error, AuthenticationFailed)
-    title, sentence = SENTENCES.get(error.code, ("Please sign in" if lost else "You cannot see this", error.title))
-    return await _page(request, error.status, title, sentence, lost=lost)
+    title, sentence = SENTENCES.get(error.code, ("You cannot see this", error.title))
+    return await _page(request, error.status, title, sentence, out=not isinstance(error, PASSING))
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
@@ -85,8 +86,10 @@ async def answer_conflict(request: Request, error: Exception) -> Response:
     return await _page(request, 409, "Somebody was faster", sentence)
 
 
-async def _page(request: Request, status: int, title: str, sentence: str, *, lost: bool = False) -> Response:
-    return await render(request, "error.html", status_code=status, status=status, title=title, sentence=sentence, lost=lost)
+async def _page(request: Request, status: int, title: str, sentence: str, *, out: bool = False) -> Response:
+    return await render(
+        request, "error.html", status_code=status, status=status, title=title, sentence=sentence, out=out
+    )
 
 
 def _explain(found: Sequence[Any]) -> str:

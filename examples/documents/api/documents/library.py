@@ -26,7 +26,9 @@ def check_storable(value: str) -> str:
     return value
 
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(check_storable)]
+Line = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(check_storable)
+]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100_000), AfterValidator(check_storable)]
 Remark = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(check_storable)

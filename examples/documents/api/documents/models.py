@@ -51,9 +51,7 @@ class Comment(TenantScoped, Base):
     __tablename__ = "comments"
     __tenant_in_key__ = True
     __table_args__ = (
-        ForeignKeyConstraint(
-            ["tenant_id", "document_id"], ["documents.tenant_id", "documents.id"], ondelete="CASCADE"
-        ),
+        ForeignKeyConstraint(["tenant_id", "document_id"], ["documents.tenant_id", "documents.id"], ondelete="CASCADE"),
         Index("comments_of_document", "tenant_id", "document_id", "created_at"),
     )
 

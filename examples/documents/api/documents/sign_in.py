@@ -42,7 +42,9 @@ class Emulator:
 
     async def list_choices(self) -> list[Choice]:
         """Every membership, by organization and then as people joined. Raises httpx.HTTPError."""
-        answer = await self._ask("GET", "/v1/organization_memberships", params={"limit": 100, "order_by": "+created_at"})
+        answer = await self._ask(
+            "GET", "/v1/organization_memberships", params={"limit": 100, "order_by": "+created_at"}
+        )
         choices = [
             Choice(
                 user_id=found["public_user_data"]["user_id"],
@@ -69,7 +71,7 @@ class Emulator:
 
 
 def find_emulator(environ: Mapping[str, str], settings: Settings) -> Emulator | None:
-    """The emulator that TENANTRY_EMULATOR_URL names, or None. Raises ConfigurationError beside a live Clerk instance."""
+    """The emulator that TENANTRY_EMULATOR_URL names, or None. Raises ConfigurationError beside a live instance."""
     url = environ.get("TENANTRY_EMULATOR_URL")
     if not url or settings.secret_key is None:
         return None

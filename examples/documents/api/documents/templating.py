@@ -23,7 +23,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 HUES = 6
-UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
+UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
 templates = Jinja2Templates(directory=Path(__file__).with_name("templates"))
 
@@ -35,13 +35,13 @@ async def render(request: Request, name: str, *, status_code: int = 200, **conte
 
 
 def tell_age(then: datetime) -> str:
-    """`just now`, `5 minutes ago`, `3 days ago`, and the date after a week."""
+    """`just now`, `5 min ago`, `3 d ago`, and the date after a week."""
     age = datetime.now(UTC) - then
     if age > timedelta(days=7):
         return f"{then:%-d %B %Y}"
     for unit, seconds in UNITS:
         if count := int(age.total_seconds() // seconds):
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{count} {unit} ago"
     return "just now"
 
 
@@ -67,6 +67,4 @@ def name_role(role: str | None) -> str:
     return (role or "").removeprefix("org:").replace("_", " ").capitalize()
 
 
-templates.env.filters.update(
-    age=tell_age, initials=shorten_name, hue=pick_hue, role_name=name_role, person=name_person
-)
+templates.env.filters.update(age=tell_age, initials=shorten_name, hue=pick_hue, role_name=name_role, person=name_person)

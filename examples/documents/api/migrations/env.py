@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import tenantry.alembic  # noqa: F401  op.isolate_table and op.share_table, also for autogenerate
 from alembic import context
 from sqlalchemy import Connection, create_engine, make_url
 
+import tenantry.alembic  # noqa: F401  op.isolate_table and op.share_table, also for autogenerate
 from documents.models import Base
 from tenantry import mirror, roles
 

@@ -19,7 +19,7 @@ begin
   return query
   select 'function-above-isolation', p.oid::regprocedure::text, 'TC22',
     format('This function runs as %I, whom no policy holds, and tenants may call it.', pg_get_userbyid(p.proowner)),
-    format('alter function %s owner to <the tables'' owner>; -- or: revoke execute on function %1$s from public;', p.oid::regprocedure)
+    format('revoke execute on function %s from public, tenantry_tenant; -- or let the tables'' owner own it', p.oid::regprocedure)
   from pg_proc as p join pg_roles as r on r.oid = p.proowner
   join pg_namespace as n on n.oid = p.pronamespace
   where p.prosecdef and (r.rolsuper or r.rolbypassrls or pg_has_role(r.oid, 'tenantry_bypass', 'usage')) and n.nspname not in ('pg_catalog', 'information_schema', 'tenantry')

@@ -52,7 +52,7 @@ begin
 
   return query
   select 'no-tenant-index', i.relation::text, 'TC07', format('No index begins with %I: every query reads every tenant''s rows.', i.tenant_column),
-    format('create index concurrently on %s (%I);', i.relation, i.tenant_column)
+    format('create index %s on %s (%I);', case c.relkind when 'p' then '' else 'concurrently' end, i.relation, i.tenant_column)
   from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
   where i.mode = 'isolated' and not exists (
     select from pg_index as x join pg_attribute as a on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
