@@ -342,15 +342,23 @@ async def test_a_database_that_hangs_is_a_503_before_svix_gives_up(
 
 async def test_shutdown_records_what_was_accepted(database: Database) -> None:
     async with serving(database) as world:
+        stopping = Tenantry(settings(database))
+        stopping._inbox._largest_group = 1  # so that most of them still wait for their call
+        app = Starlette()
+        stopping.install(app)
+        world.turn_to(app)
+        life = stopping.lifespan()
+        await life.__aenter__()
         with database.connect(SUPERUSER, autocommit=False) as blocker:
             blocker.execute("lock table tenantry.webhook_events in access exclusive mode")
             posts = [asyncio.create_task(world.post(event("user.created", user(f"user_{n}")))) for n in range(5)]
-            await until(lambda: waiting_calls(world) > 0)
-            closing = asyncio.create_task(world.tenancy._inbox.drain())
+            await until(lambda: waiting_calls(world) == 2)
+            closing = asyncio.create_task(life.__aexit__(None, None, None))
             await asyncio.sleep(0)
             assert not closing.done()
-    assert [(await post).status_code for post in posts] == [200] * 5
-    assert len(stored(world)) == 5
+        await closing
+        assert [(await post).status_code for post in posts] == [200] * 5
+        assert len(stored(world)) == 5
 
 
 @pytest.mark.parametrize("kind", ["applied", "failed", "refused", "duplicate", "forged"])

@@ -8,6 +8,8 @@
     ├── IsolationError                the app used the database in a way isolation refuses       500
     │   ├── NoTenant                  a query without a tenant                                   TY001
     │   ├── TenantAlreadySet          a second tenant, or the bypass, in one transaction         TY002
+    │   ├── Leftovers                 a connection still holds what a tenant left on it          TY003
+    │   ├── NoOrganizationId          a personal account was asked for its organization            TY040
     │   ├── UnknownTenant             set_tenant_by_id_v1 got an id nobody has                   TY020
     │   └── TableNotIsolable          isolate_table_v1 and share_table_v1 refused                TY030
     ├── InvalidArgument               a database function got something it cannot read          TY010
@@ -92,6 +94,18 @@ class TenantAlreadySet(IsolationError):
     code = "tenant_already_set"
     sqlstate = "TY002"
     title = "This transaction already has a tenant or the bypass."
+
+
+class Leftovers(IsolationError):
+    code = "leftovers"
+    sqlstate = "TY003"
+    title = "This connection still holds what an earlier tenant left on it."
+
+
+class NoOrganizationId(IsolationError):
+    code = "no_organization_id"
+    sqlstate = "TY040"
+    title = "This tenant is a personal account and has no organization id."
 
 
 class UnknownTenant(IsolationError):

@@ -52,7 +52,8 @@ def value(lines: list[str], name: str) -> str:
 
 def test_what_the_screen_says_works(receiver: Receiver, tmp_path: Path) -> None:
     with command("--port", "0", "--webhook-url", receiver.url, "--data", str(tmp_path / "data")) as (started, lines):
-        wait_until(lambda: any("Webhooks go to" in line for line in lines))
+        wait_until(lambda: any("Webhooks delivered" in line for line in lines))
+        assert any("Webhooks go to" in line and receiver.url in line for line in lines)
         url, key = value(lines, "CLERK_API_URL"), value(lines, "CLERK_SECRET_KEY")
         assert url.startswith("http://127.0.0.1:")
         users = httpx.get(f"{url}/v1/users", headers={"authorization": f"Bearer {key}"}).json()

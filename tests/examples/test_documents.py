@@ -429,7 +429,7 @@ def test_names_are_text_and_never_markup(deployment: Deployment, town: Town) -> 
 def test_an_expired_cookie_says_so_and_offers_to_sign_in_again(deployment: Deployment, town: Town) -> None:
     browser = deployment.open_browser(town.ada, town.acme, age=4000)
     page = browser.get("/")
-    assert page.status_code == 401
+    assert (page.status_code, page.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
     assert "Your session has expired." in page.text
     assert "Sign in again" in page.text
 

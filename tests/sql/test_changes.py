@@ -158,6 +158,14 @@ def test_a_weak_absence_and_a_revival_are_told_as_left_and_joined(app: Mirror, m
     )
 
 
+def test_who_re_joined_between_two_listings_has_left_and_joined(app: Mirror, mirror: Mirror) -> None:
+    app.deliver(event("organizationMembership.created", membership()))
+    again = membership("orgmem_2", at=START + 50, created_at=START + 50)
+    app.merge_page("memberships", [again], START + 100, absent=["orgmem_1"])
+    moves = mirror.rows("select kind, object_id from tenantry.changes where kind like 'member.%' order by seq")
+    assert moves == [("member.joined", "orgmem_1"), ("member.left", "orgmem_1"), ("member.joined", "orgmem_2")]
+
+
 def test_a_token_causes_a_tenant_and_a_user_and_nothing_more(app: Mirror, mirror: Mirror) -> None:
     now = mirror.one("select extract(epoch from now())::bigint")
     identity = {"user_id": "user_1", "org_id": "org_1", "role": "org:admin", "issued_at": now, "expires_at": now + 60}

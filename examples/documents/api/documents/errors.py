@@ -36,6 +36,7 @@ SENTENCES = {
 }
 # After these the reader is still where they were; after every other one they are out, and sign in anew.
 PASSING = (DatabaseUnavailable, OrganizationMismatch, PermissionDenied, UntrustedOrigin)
+KEPT_HEADERS = ("www-authenticate", "retry-after")
 
 
 def install(app: FastAPI) -> None:
@@ -56,7 +57,9 @@ async def answer_tenancy_error(request: Request, error: Exception) -> Response:
     if answer is None or not is_page(request) or not isinstance(error, TenantryError) or error.status == 500:
         return answer or Response(status_code=500)
     title, sentence = SENTENCES.get(error.code, ("You cannot see this", error.title))
-    return await _page(request, error.status, title, sentence, out=not isinstance(error, PASSING))
+    page = await _page(request, error.status, title, sentence, out=not isinstance(error, PASSING))
+    page.headers.update({name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers})
+    return page
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:

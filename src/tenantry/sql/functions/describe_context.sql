@@ -2,7 +2,8 @@
 --
 -- `permissions` are the token's while its role holds; where the mirror's role is newer, those of that role, limited to
 -- the features the token's plan has. `system_permissions` (`org:sys_*`) are never in a token and always the mirrored
--- role's. `app_permissions` are the app's own map. `features`, of the token, is null where it tells none.
+-- role's. `app_permissions` are the app's own map; a personal account has no role, and its owner may do everything in
+-- it. `features`, of the token, is null where it tells none.
 create or replace function tenantry.describe_context(
   identity jsonb, tenant tenantry.tenants, user_id text, role text, membership tenantry.tenant_memberships)
 returns jsonb language plpgsql stable as $$
@@ -33,6 +34,8 @@ begin
     'role_source', case when from_token then 'token' else 'mirror' end,
     'permissions', to_jsonb(permissions),
     'system_permissions', to_jsonb(array(select p from unnest(of_role) as p where p like 'org:sys\_%' order by p)),
-    'app_permissions', to_jsonb(array(select rp.permission from tenantry.role_permissions as rp where rp.role = describe_context.role order by 1)));
+    'app_permissions', case when tenant.clerk_user_id is null
+      then to_jsonb(array(select rp.permission from tenantry.role_permissions as rp where rp.role = describe_context.role order by 1))
+      else '["*"]' end);
 end
 $$;
