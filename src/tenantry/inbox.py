@@ -52,7 +52,7 @@ class Inbox:
         self._waiting.append((delivery, future))
         if len(self._calls) < self._most_calls:
             self._calls.add(asyncio.create_task(self._work()))
-        return await asyncio.shield(future)
+        return await future
 
     async def drain(self) -> None:
         """Waits until everything submitted is recorded or failed."""
@@ -90,4 +90,3 @@ def _fail(group: Sequence[_Waiting], error: Exception) -> None:
     for _, future in group:
         if not future.done():
             future.set_exception(error)
-            future.exception()  # whoever waits sees it; where nobody does any more, asyncio must not complain
