@@ -12,6 +12,8 @@ from tenantry.errors import ConfigurationError, DatabaseUnavailable, SchemaError
 if TYPE_CHECKING:
     import psycopg
 
+    from tenantry.mirror import Call
+
 CONNECT_SECONDS = 10
 
 
@@ -30,6 +32,12 @@ def connect(url: str | None = None) -> Iterator[psycopg.Connection[Any]]:
             yield connection
     except psycopg.Error as error:
         raise explain(error) from None
+
+
+def run(connection: psycopg.Connection[Any], call: Call) -> str:
+    """What a database function answered, as JSON text."""
+    row = connection.execute(call.percent.encode(), call.arguments).fetchone()
+    return str(row[0]) if row else "null"
 
 
 def explain(error: psycopg.Error) -> TenantryError:

@@ -21,6 +21,8 @@ from alembic.config import Config
 
 from databases import APP, OWNER, SUPERUSER, Database
 from emulator.world import Running, wait_until
+from tenantry import mirror, roles
+from tenantry.database import connect, run
 from tenantry.dev.serving import address_of, claim_port, serve_on_thread
 from tenantry.emulator.app import Emulator, create_app
 from tenantry.emulator.deliveries import sign
@@ -50,6 +52,12 @@ def migrate(database: Database, target: str = "head") -> None:
             command.downgrade(config, target[1:])
         else:
             command.upgrade(config, target)
+
+
+def apply_roles(database: Database) -> None:
+    """`tenantry roles apply`, as every deployment of the example does after its migrations."""
+    with connect(database.dsn(OWNER)) as connection:
+        run(connection, mirror.set_role_permissions(roles.load(FOLDER / "tenantry.toml").grants))
 
 
 def load_module(name: str) -> Any:
@@ -153,6 +161,7 @@ class Deployment:
 def deploy(database: Database, *, disorder: Disorder | None = None, **environ: str) -> Iterator[Deployment]:
     """Migrates, then runs emulator and app as `tenantry dev` does."""
     migrate(database)
+    apply_roles(database)
     with ExitStack() as stack:
         app_socket, clerk_socket = (stack.enter_context(claim_port(0, 0, "--port")) for _ in range(2))
         url, clerk_url = address_of(app_socket), address_of(clerk_socket)

@@ -31,6 +31,7 @@ def snippets(database: Database) -> Iterator[dict[str, Any]]:
         with Operations.context(MigrationContext.configure(connection)):
             names["upgrade"]()
     yield names
+    names["Base"].registry.dispose()
     engine.dispose()
 
 

@@ -74,7 +74,7 @@ def test_a_thread_of_ones_own_fails_closed(world: World, a: Tenant, b: Tenant) -
         assert pool.submit(read_for, b).result() == own(b)
         with pytest.raises(NoTenant):  # nothing stays with the worker
             pool.submit(read).result()
-    driver.engine.dispose()  # type: ignore[unused-coroutine]
+    driver.sync_engine.dispose()
 
 
 async def test_a_thread_that_asyncio_starts_inherits_the_tenant(world: World, a: Tenant) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from databases import OWNER, SUPERUSER
-from orm.world import Author, Country, Document, Driver, acting, own, stored, titles, token
+from orm.world import Author, Country, Document, Driver, acting, own, save, stored, titles, token
 from sql.tenants import PAST, Tenant, World, membership, organization, read, record, run
 from tenantry import mirror
 from tenantry.context import Scope, current_tenant, tenant_context, use_scope
@@ -104,10 +104,15 @@ async def test_nothing_of_a_tenant_stays_on_the_pooled_connection(driver: Driver
     assert len(driver.connects) == 1
 
 
+def _flush(session: Session) -> None:
+    session.add(Document(title="alpha new"))
+    session.flush()
+
+
 FIRST: dict[str, Callable[[Session], Any]] = {
     "get": lambda s: s.get(Document, 1),
-    "flush": lambda s: (s.add(Document(title="alpha new")), s.flush()),
-    "commit": lambda s: (s.add(Document(title="alpha new")), s.commit()),
+    "flush": _flush,
+    "commit": lambda s: save(s, Document(title="alpha new")),
     "merge": lambda s: s.merge(Document(id=1, title="alpha merged")),
     "execute": lambda s: s.execute(select(Document)).all(),
     "scalars": lambda s: s.scalars(select(Document)).all(),
@@ -371,7 +376,7 @@ async def test_an_unknown_organization_is_let_in_at_once(driver: Driver, world: 
 
 async def test_what_an_unknown_organization_writes_first_is_its_own(driver: Driver, world: World) -> None:
     with acting(newcomer()):
-        await driver.run(lambda session: (session.add(Document(title="new one")), session.commit()))
+        await driver.run(lambda session: save(session, Document(title="new one")))
         assert await driver.run(titles) == ["new one"]
         tenant = current_tenant().id
     assert stored(world, "select tenant_id from documents where title = 'new one'") == [tenant]
@@ -383,7 +388,7 @@ async def test_a_refused_provisioning_leaves_the_connection_usable(driver: Drive
     with use_scope(scope), pytest.raises(TenantryError):
         await driver.run(lambda s: s.connection(execution_options={"postgresql_readonly": True}))
     with acting(a):
-        await driver.run(lambda s: (s.add(Document(title="alpha three")), s.commit()))
+        await driver.run(lambda s: save(s, Document(title="alpha three")))
     assert len(driver.connects) == 1
 
 
@@ -482,7 +487,7 @@ async def test_a_stronger_login_is_confined_as_well(world: World, a: Tenant, log
 
 async def test_shared_tables_are_everyones(driver: Driver, a: Tenant, b: Tenant) -> None:
     with acting(a):
-        await driver.run(lambda s: (s.add(Country(code="IS")), s.commit()))
+        await driver.run(lambda s: save(s, Country(code="IS")))
     with acting(b):
         assert await driver.run(lambda s: s.scalars(select(Country.code).order_by(Country.code)).all()) == [
             "IS",
@@ -549,12 +554,12 @@ async def test_a_session_in_the_tenant_around_another_is_still_its_own(world: Wo
 
 def test_the_apps_other_sessions_stay_as_they_are(world: World) -> None:
     driver = Driver.open("psycopg", world, SUPERUSER)
-    plain = sessionmaker(driver.engine)
+    plain = sessionmaker(driver.sync_engine)
     with plain() as session:
         assert len(titles(session)) == 4
         session.add(Author(name="of the first tenant", tenant_id=stored(world, "select id from tenantry.tenants")[0]))
         session.flush()
-    driver.engine.dispose()
+    driver.sync_engine.dispose()
 
 
 async def test_scoping_twice_enters_once(driver: Driver, a: Tenant) -> None:

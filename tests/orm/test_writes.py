@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,13 +14,12 @@ from sqlalchemy.orm import (
     Mapped,
     MappedAsDataclass,
     Session,
-    configure_mappers,
     mapped_column,
     relationship,
 )
 from sqlalchemy.orm.exc import StaleDataError
 
-from orm.world import Document, Driver, Folder, Project, Task, acting, stored, uuid
+from orm.world import Base, Document, Driver, Folder, Project, Task, acting, save, stored, uuid
 from sql.tenants import Tenant, World
 from tenantry.errors import IsolationError
 from tenantry.sqlalchemy import TenantScoped, isolation_of
@@ -84,7 +82,7 @@ async def test_what_goes_past_the_objects_is_refused_by_the_database(
     with acting(a):
         for act in PAST_THE_ORM.values():
             with pytest.raises(DBAPIError, match="row-level security"):
-                await driver.run(partial(act, other=uuid(b)))
+                await driver.run(lambda s, act=act: act(s, uuid(b)))  # type: ignore[misc]
     assert documents(world) == before
 
 
@@ -149,7 +147,7 @@ async def test_a_reference_to_another_tenants_row_is_refused_like_a_missing_one(
 
 async def test_two_tenants_may_use_one_key_where_it_carries_them(driver: Driver, world: World, b: Tenant) -> None:
     with acting(b):
-        await driver.run(lambda s: (s.add(Project(id=1, name="bravo too")), s.commit()))
+        await driver.run(lambda s: save(s, Project(id=1, name="bravo too")))
         assert await driver.run(lambda s: s.get(Project, (uuid(b), 1)).name) == "bravo too"  # type: ignore[union-attr]
     assert stored(world, "select name from projects where id = 1") == ["alpha", "bravo too"]
 
@@ -168,7 +166,7 @@ async def test_relationships_over_composite_keys_load_and_save_without_a_warning
 
     with warnings.catch_warnings(), acting(a):
         warnings.simplefilter("error")
-        configure_mappers()
+        Base.registry.configure()
         assert await driver.run(work) == (uuid(a), "alpha new", None)
 
 
@@ -210,7 +208,7 @@ def test_a_subclass_shares_its_parents_tenant_column() -> None:
         cat_id: Mapped[int] = mapped_column(ForeignKey("animals.id"))
         cat: Mapped[Cat] = relationship()
 
-    configure_mappers()
+    Base.registry.configure()
     table: Any = Animal.__table__
     assert Cat.__table__ is table
     assert [column.name for column in table.columns].count("tenant_id") == 1

@@ -222,6 +222,11 @@ class Driver:
         self.sent.append((statement, parameters))
 
 
+def save(session: Session, row: Base) -> None:
+    session.add(row)
+    session.commit()
+
+
 def titles(session: Session) -> list[str]:
     return sorted(session.scalars(select(Document.title)))
 

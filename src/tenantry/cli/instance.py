@@ -9,7 +9,7 @@ import typer
 
 from tenantry import mirror
 from tenantry.cli.db import DatabaseUrl, Json
-from tenantry.database import connect
+from tenantry.database import connect, run
 
 app = typer.Typer(help="Show or change the Clerk instance this database mirrors.", no_args_is_help=True)
 
@@ -32,7 +32,6 @@ def rebind(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Bind the database to another instance: for a copy of production in staging. The mirrored rows stay."""
-    call = mirror.rebind_instance(instance_id)
     with connect(database_url) as connection:
-        connection.execute(call.percent.encode(), call.arguments)
+        run(connection, mirror.rebind_instance(instance_id))
     typer.echo(f"Bound to {instance_id}.")

@@ -10,7 +10,7 @@ import typer
 
 from tenantry import mirror, roles
 from tenantry.cli.db import DatabaseUrl, Json
-from tenantry.database import connect
+from tenantry.database import connect, run
 
 app = typer.Typer(help="Show and apply the map from Clerk roles to the app's permissions.", no_args_is_help=True)
 
@@ -48,10 +48,8 @@ def show(database_url: DatabaseUrl = None, file: RolesFile = None, as_json: Json
 def apply(database_url: DatabaseUrl = None, file: RolesFile = None, as_json: Json = False) -> None:
     """Write the file's map to the database, where SQL, FastAPI and Next.js read it."""
     wanted = _load(file)
-    call = mirror.set_role_permissions({role: wanted.permissions(role) for role in wanted.roles})
     with connect(database_url) as connection:
-        row = connection.execute(call.percent.encode(), call.arguments).fetchone()
-    told = mirror.decode(row[0]) if row else {}
+        told = mirror.decode(run(connection, mirror.set_role_permissions(wanted.grants)))
     if as_json:
         typer.echo(json.dumps(told))
         return

@@ -77,7 +77,8 @@ async def open_session(request: Request) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-Session = Annotated[AsyncSession, Depends(open_session)]
+# `function`: committed before the answer is sent, not after.
+Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
 
 
 async def show_tenant(tenant: CurrentTenant) -> dict[str, Any]:

@@ -32,6 +32,10 @@ class LocalClerk:
     def environment(self) -> dict[str, str]:
         return self._emulator.environment(self.url) | {"TENANTRY_EMULATOR_URL": self.url}
 
+    def release_webhooks(self) -> None:
+        """Lets deliveries go: they are held until there is an app to receive them."""
+        self._emulator.webhooks.release()
+
     def people(self) -> list[Person]:
         """Everybody who can sign in, as of now."""
         return [self._describe(user) for user in list(self._emulator.store.state.users.values())]
@@ -84,6 +88,7 @@ def open_emulator(
     """
     seed = read_seed_file(seed_file)
     emulator = build_emulator(screen, folder=folder, seed_data=seed, webhook_urls=[webhook_url])
+    emulator.webhooks.pause()
     with closing(emulator), serve_on_thread(create_app(emulator), claimed):
         yield LocalClerk(address_of(claimed), emulator)
 

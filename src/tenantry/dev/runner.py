@@ -20,12 +20,14 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from tenantry import database, mirror, roles
 from tenantry.dev.child import die_with_parent
 from tenantry.dev.emulator import LocalClerk, open_emulator
 from tenantry.dev.local_database import LocalDatabase, open_database
 from tenantry.dev.screen import Screen, Summary
 from tenantry.dev.serving import address_of, claim_port, load_app, serve
 from tenantry.errors import ConfigurationError
+from tenantry.settings import Settings
 
 APP_PORT = 8000
 EMULATOR_PORT = 4010
@@ -57,7 +59,7 @@ def run(options: Options) -> None:
             app_url = address_of(app_socket)
             _make_data_folder(options.data)
             screen.say("Starting PostgreSQL, the Clerk emulator and the app ...")
-            database = stack.enter_context(open_database(options.data / "postgres"))
+            postgres = stack.enter_context(open_database(options.data / "postgres"))
             clerk = stack.enter_context(
                 open_emulator(
                     emulator_socket,
@@ -67,12 +69,18 @@ def run(options: Options) -> None:
                     screen=screen,
                 )
             )
-            os.environ.update(database.environment() | clerk.environment() | _parties(app_url))
+            os.environ.update(postgres.environment() | clerk.environment() | _parties(app_url))
             os.chdir(options.app_dir)
             if options.migrate:
                 migrate(options.migrate)
+            apply_roles(postgres.owner_url)
             app = load_app(options.app, options.app_dir) if options.app else _load_demo()
-            serve(app, app_socket, lambda: screen.show(_summarize(options, app_url, database, clerk)))
+
+            def announce() -> None:
+                screen.show(_summarize(options, app_url, postgres, clerk))
+                clerk.release_webhooks()
+
+            serve(app, app_socket, announce)
     except KeyboardInterrupt:
         screen.say("\nStopped.")
 
@@ -94,6 +102,14 @@ def migrate(command: str) -> None:
         raise ConfigurationError(f"The migration command '{command}' cannot be run: {error}") from None
     if ended.returncode != 0:
         raise ConfigurationError(f"The migration command '{command}' failed with exit code {ended.returncode}.")
+
+
+def apply_roles(database_url: str) -> None:
+    """Brings the app's tenantry.toml, if it has one, to the database, as `tenantry roles apply` does."""
+    file = Settings.from_env().roles_file
+    if file is not None:
+        with database.connect(database_url) as connection:
+            database.run(connection, mirror.set_role_permissions(roles.load(file).grants))
 
 
 @contextmanager

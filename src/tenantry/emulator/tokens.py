@@ -16,6 +16,7 @@ from tenantry.emulator.records import Membership, Permission, Session
 from tenantry.emulator.state import State
 
 _SESSION_CATEGORY = "cl_B7d4PD111AAA"  # the header's `cat` of a session token
+_USUAL_LIFE = 60
 _NOT_BEFORE = 10  # seconds before `iat`
 
 
@@ -51,12 +52,14 @@ def sign(instance: Instance, header: dict[str, Any], claims: dict[str, Any]) -> 
 
 def build_claims(instance: Instance, state: State, request: TokenRequest) -> dict[str, Any]:
     """The claims alone: times in seconds, `o` or `org_*` only with an active organization."""
-    session, issued = request.session, request.now // 1000
+    session, now = request.session, request.now // 1000
+    expires = now + request.seconds
+    issued = now if request.seconds > 0 else expires - _USUAL_LIFE  # asked for an expired one: it was valid once
     if not session.is_alive:
         raise errors.not_found("active session", session.id)
     membership = _active_membership(state, request)
     claims: dict[str, Any] = {
-        "exp": issued + request.seconds,
+        "exp": expires,
         "fva": [(request.now - session.created_at) // 60_000, -1],
         "iat": issued,
         "iss": instance.issuer,
