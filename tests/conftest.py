@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server, start_server
 
+from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server, start_server
 from tenantry.errors import ConfigurationError
 
 TEMPLATE = "tenantry_template"

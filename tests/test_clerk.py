@@ -13,12 +13,12 @@ import pytest
 import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
-from signer import ISSUER, ORIGIN, Signer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from signer import ISSUER, ORIGIN, Signer
 from tenantry.clerk import Jwks, fetch_keys, find_keys, read_jwks
 from tenantry.errors import ClerkUnavailable, ConfigurationError, InvalidToken
 from tenantry.settings import Settings

@@ -23,7 +23,7 @@ from tenantry.context import (
     use_scope,
 )
 from tenantry.errors import NoTenant, SessionPending
-from tenantry.tokens import Identity
+from tenantry.identity import Identity
 
 TENANT = uuid.UUID("0b8a7f6e-0000-4000-8000-000000000001")
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from processes import children_of, is_alive, wait_until
 
 ROOT = Path(__file__).parents[1]

@@ -14,10 +14,18 @@ from relay import Relay
 from sql.clerk_objects import event, user
 from tenantry import mirror
 from tenantry.context import Scope, scope_of, tenant_context
-from tenantry.errors import DatabaseUnavailable, NotAMember, NoTenant, NotProvisioned, TokenExpired, UnknownTenant
+from tenantry.errors import (
+    CallRefused,
+    DatabaseUnavailable,
+    NotAMember,
+    NoTenant,
+    NotProvisioned,
+    TokenExpired,
+    UnknownTenant,
+)
+from tenantry.identity import Identity
 from tenantry.mirror import Call
-from tenantry.pool import CallRefused, Pool, _without_libpq_options
-from tenantry.tokens import Identity
+from tenantry.pool import Pool, _without_libpq_options
 from tenantry.webhooks import Delivery
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signer import Signer
 
+from signer import Signer
 from tenantry.errors import ConfigurationError
 from tenantry.settings import Settings, normalise_origin
 

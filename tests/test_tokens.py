@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from hypothesis import given
 from hypothesis import strategies as st
-from signer import ISSUER, ORIGIN, Signer, claims_v1, claims_v2, encode
 
+from signer import ISSUER, ORIGIN, Signer, claims_v1, claims_v2, encode
 from tenantry.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -27,8 +27,9 @@ from tenantry.errors import (
     TokenExpired,
     WrongTokenKind,
 )
+from tenantry.identity import Identity
 from tenantry.settings import Settings
-from tenantry.tokens import FixedKey, Identity, PresentedToken, Verifier, token_from_headers
+from tenantry.tokens import FixedKey, PresentedToken, Verifier, token_from_headers
 
 NOW = 1_760_000_000
 SIGNER = Signer()

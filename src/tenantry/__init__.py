@@ -19,11 +19,11 @@ __all__ = ["Identity", "Settings", "TenantContext", "TenantryError", "current_te
 if TYPE_CHECKING:
     from tenantry.context import TenantContext, current_tenant, tenant_context
     from tenantry.errors import TenantryError
+    from tenantry.identity import Identity
     from tenantry.settings import Settings
-    from tenantry.tokens import Identity
 
 _HOMES = {
-    "Identity": "tokens",
+    "Identity": "identity",
     "Settings": "settings",
     "TenantContext": "context",
     "TenantryError": "errors",

@@ -18,8 +18,8 @@ from tenantry import mirror, roles
 from tenantry.errors import NoTenant, TenantryError
 
 if TYPE_CHECKING:
+    from tenantry.identity import Identity
     from tenantry.mirror import Call
-    from tenantry.tokens import Identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class TenantContext:
         held = self.permissions | self.system_permissions
         if self.identity is not None:
             return replace(self.identity, role=self.role, permissions=held)
-        from tenantry.tokens import Identity
+        from tenantry.identity import Identity
 
         return Identity(
             user_id=self.user_id or "",

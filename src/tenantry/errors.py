@@ -3,6 +3,7 @@
     TenantryError
     ├── ConfigurationError            a setting is missing or contradicts another
     ├── DatabaseUnavailable           PostgreSQL could not be reached or did not answer          503
+    ├── CallRefused                   the database answered, and would not run a call of ours            503
     ├── ClerkUnavailable              Clerk did not answer, and nothing kept from before serves instead  503
     ├── SchemaError                   the database's schema and this release do not fit
     ├── IsolationError                the app used the database in a way isolation refuses       500
@@ -24,7 +25,8 @@
     │   └── PermissionDenied
     ├── OrganizationMismatch          the client expected another organization than its token's  409
     └── WebhookError                  a delivery that is not recorded
-        ├── BadSignature              malformed, forged, or of another instance                  400
+        ├── BadSignature              malformed or forged                                        400
+        ├── DeliveryRefused           another instance's, or a known id with other content       400
         ├── PayloadTooLarge                                                                      413
         └── WebhookNotConfigured      no signing secret                                          503
 
@@ -66,6 +68,12 @@ class DatabaseUnavailable(TenantryError):
     code = "database_unavailable"
     status = 503
     title = "The database did not answer."
+
+
+class CallRefused(TenantryError):
+    code = "database_refused"
+    status = 503
+    title = "The database could not run this call."
 
 
 class ClerkUnavailable(TenantryError):
@@ -240,6 +248,11 @@ class WebhookError(TenantryError):
 class BadSignature(WebhookError):
     code = "bad_signature"
     title = "The webhook delivery could not be verified."
+
+
+class DeliveryRefused(WebhookError):
+    code = "delivery_refused"
+    title = "The webhook delivery is another instance's, or repeats a known id with other content."
 
 
 class PayloadTooLarge(WebhookError):

@@ -20,9 +20,9 @@ from starlette.requests import HTTPConnection
 
 from tenantry.context import TenantContext
 from tenantry.errors import MissingToken, NoOrganization, PermissionDenied
+from tenantry.identity import Identity
 from tenantry.starlette import WEBHOOK_PATH, request_identity, tenancy_of
 from tenantry.starlette import Tenantry as StarletteTenantry
-from tenantry.tokens import Identity
 
 __all__ = [
     "CurrentIdentity",

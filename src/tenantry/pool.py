@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import asyncpg
 
 from tenantry import mirror
-from tenantry.errors import DatabaseUnavailable, NotProvisioned, TenantryError
+from tenantry.errors import CallRefused, DatabaseUnavailable, NotProvisioned, TenantryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +34,6 @@ _KNOWN_TO_ASYNCPG = {
     *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib"),
 }
-
-
-class CallRefused(TenantryError):
-    """The database answered, and would not run this call: nothing is stored."""
-
-    code = "database_refused"
-    status = 503
-    title = "The database could not run this call."
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]

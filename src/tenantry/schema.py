@@ -145,6 +145,12 @@ def check(connection: psycopg.Connection) -> list[Finding]:
     return [Finding(*row) for row in rows]
 
 
+def role_permissions(connection: psycopg.Connection) -> dict[str, frozenset[str]]:
+    """The app's own map as the database has it: Clerk role -> permission patterns."""
+    rows = connection.execute("select role, array_agg(permission) from tenantry.role_permissions group by role")
+    return {role: frozenset(held) for role, held in rows}
+
+
 def _files(folder: str) -> list[Traversable]:
     found = resources.files("tenantry").joinpath("sql", folder).iterdir()
     return sorted((file for file in found if file.name.endswith(".sql")), key=lambda file: file.name)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from uuid import UUID
 
-from sqlalchemy import Uuid, bindparam, event, text
+from sqlalchemy import Connection, Uuid, bindparam, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import (
     Mapped,
@@ -42,12 +42,12 @@ from tenantry.context import Scope, current_scope
 from tenantry.errors import ConfigurationError, IsolationError, NotProvisioned, TenantAlreadySet
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Table
 
     from tenantry.mirror import Call
 
 INFO = "tenantry"  # where tables and columns keep their TableIsolation
-_SCOPE, _REFUSED, _ENTERED = "tenantry_scope", "tenantry_refused", "tenantry_entered"
+_SCOPE, _REFUSED, _OUTER, _ENTERED = (f"tenantry_{name}" for name in ("scope", "refused", "outer", "entered"))
 _PLACE = "select concat_ws(' ', current_setting('tenantry.tenant_id', true), current_setting('tenantry.user_id', true))"
 _S = TypeVar("_S", bound=Session)
 _A = TypeVar("_A", bound=AsyncSession)
@@ -94,7 +94,10 @@ class _TenantSession(Session):
         transaction, refusal = self.info.get(_REFUSED, (None, None))
         if refusal is not None and transaction is self.get_transaction():
             raise refusal
-        return super().get_bind(*args, **kwargs)
+        bind = super().get_bind(*args, **kwargs)
+        if isinstance(bind, Connection):
+            self.info.setdefault(_OUTER, set()).add(bind)
+        return bind
 
     def _identity_lookup(self, *args: Any, **kwargs: Any) -> Any:
         _pinned_scope(self)  # `get` of an object the session holds sends nothing
@@ -130,7 +133,7 @@ def _enter_tenant(session: Session, transaction: SessionTransaction, connection:
             raise _autocommit()
         scope = _pinned_scope(session)
         # A transaction that began outside the session is not ours to roll back, and may be in the tenant already.
-        enter = _join if session.bind is connection else _begin
+        enter = _join if connection in session.info.get(_OUTER, ()) else _begin
         scope.admit(enter(connection, driver, scope))
     except Exception as refusal:
         session.info[_REFUSED] = transaction, refusal  # the session keeps the connection: see get_bind

@@ -20,13 +20,14 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 from starlette.websockets import WebSocket, WebSocketState
 
-from tenantry import database, schema, webhooks
+from tenantry import database, roles, schema, webhooks
 from tenantry.clerk import find_keys
 from tenantry.context import Scope, TenantContext, scope_of, use_scope
 from tenantry.errors import (
     AuthenticationFailed,
     ConfigurationError,
     DatabaseUnavailable,
+    DeliveryRefused,
     MissingToken,
     OrganizationMismatch,
     PayloadTooLarge,
@@ -35,10 +36,11 @@ from tenantry.errors import (
     WebhookError,
     WebhookNotConfigured,
 )
+from tenantry.identity import Identity
 from tenantry.inbox import Inbox
 from tenantry.pool import Pool
 from tenantry.settings import Settings, normalise_origin
-from tenantry.tokens import Identity, Verifier, token_from_headers
+from tenantry.tokens import Verifier, token_from_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +139,7 @@ class Tenantry:
         # The code and not the error: PostgreSQL's sentences quote what they could not read.
         log.log(level, "webhook %s %r: %s", told.message_id, delivery.type, told.code or told.outcome)
         if told.outcome == "refused":
-            raise WebhookError(f"The delivery was refused: {told.error}.")
+            raise DeliveryRefused(f"The delivery was refused: {told.error}.")
         return JSONResponse({"outcome": told.outcome, "message_id": told.message_id})
 
     async def _submit(self, delivery: Delivery) -> Outcome:
@@ -255,21 +257,25 @@ def problem(error: TenantryError) -> JSONResponse:
 
 
 def check_database(settings: Settings) -> None:
-    """Refuses a database without this release's schema, and a login that no policy holds."""
+    """Refuses a database without this release's schema, and a login no policy holds; warns of roles not applied."""
     with database.connect(settings.database_url) as connection:
         schema.require(connection)
         row = connection.execute(_PRIVILEGED).fetchone()
-    if row is None:
-        return
+        applied = schema.role_permissions(connection)
+    if settings.roles_file is not None and roles.load(settings.roles_file).grants != applied:
+        log.warning("the database's roles are not those of %s: run `tenantry roles apply`", settings.roles_file)
+    if row is not None:
+        _refuse_privileged(settings, *row)
+
+
+def _refuse_privileged(settings: Settings, login: str, above: str) -> None:
     if not settings.allow_privileged_login:
         raise ConfigurationError(
-            'The app logs in to PostgreSQL as "{}", who is or may become "{}", whom no isolation policy holds.'.format(
-                *row
-            ),
+            f'The app logs in to PostgreSQL as "{login}", who is or may become "{above}", whom no policy holds.',
             hint="Log in as an ordinary role (`tenantry db migrate --app-role NAME` grants what it needs), "
             "or set TENANTRY_ALLOW_PRIVILEGED_LOGIN=true.",
         )
-    log.warning('the app logs in as "%s": a transaction without a tenant may see every tenant\'s rows', row[0])
+    log.warning('the app logs in as "%s": a transaction without a tenant may see every tenant\'s rows', login)
 
 
 # Whom the login is, or has been granted: what it can become with SET ROLE alone.

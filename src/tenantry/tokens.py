@@ -23,16 +23,14 @@ They differ only when a user's own feature stands before an organization's.
 from __future__ import annotations
 
 import json
-import math
 import time
 from binascii import a2b_base64
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, NamedTuple, Never, Protocol, TypeGuard
+from typing import Any, NamedTuple, Never, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -48,6 +46,7 @@ from tenantry.errors import (
     TokenExpired,
     WrongTokenKind,
 )
+from tenantry.identity import Identity, split_scopes
 from tenantry.roles import normalise_role
 from tenantry.settings import Settings
 
@@ -60,189 +59,7 @@ _MIN_KEY_BITS = 2048
 _PADDING, _SHA256 = PKCS1v15(), SHA256()
 
 
-# --- who is asking ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """The verified facts of one session token.
-
-    `role` and `permissions` carry `org:`; times are Unix seconds. `features` are the organization's, None where
-    the token cannot tell (version 1). `instance_id` is the signing key's id where that is an instance's. `claims`
-    holds the whole payload, custom claims included; what is read from it seldom is a property.
-    """
-
-    user_id: str
-    issued_at: int
-    expires_at: int
-    org_id: str | None = None
-    org_slug: str | None = None
-    role: str | None = None
-    permissions: frozenset[str] = frozenset()
-    features: frozenset[str] | None = None
-    session_id: str | None = None
-    instance_id: str | None = None
-    claims: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def issuer(self) -> str | None:
-        """The Clerk instance's Frontend API address."""
-        return self.claims.get("iss")
-
-    @property
-    def authorized_party(self) -> str | None:
-        """The origin the token was made for; tokens not made for a browser have none."""
-        return self.claims.get("azp")
-
-    @property
-    def actor(self) -> Mapping[str, Any] | None:
-        """Who impersonates the user: `{"sub": …, "iss": …, "sid": …}`."""
-        return self.claims.get("act")
-
-    @property
-    def factor_verification_age(self) -> tuple[float, float] | None:
-        """Minutes since the first and the second factor were verified, -1 for never or none; None when not told."""
-        return _read_factor_age(self.claims.get("fva"))
-
-    def has(
-        self,
-        *,
-        role: str | None = None,
-        permission: str | None = None,
-        feature: str | None = None,
-        plan: str | None = None,
-        reverification: str | Mapping[str, object] | None = None,
-    ) -> bool:
-        """Clerk's `has()`: True when something is asked and all of it holds.
-
-        `feature` and `plan` may carry a scope (`org:` or `user:`). `reverification` is `strict_mfa`, `strict`,
-        `moderate`, `lax`, or `{"level": …, "afterMinutes": …}`. System permissions (`org:sys_…`) are never in a token.
-        """
-        verdicts = [
-            check(asked)
-            for asked, check in (
-                (role, self._has_role),
-                (permission, self._has_permission),
-                (feature, self._has_feature),
-                (plan, self._has_plan),
-                (reverification, self._is_reverified),
-            )
-            if asked is not None
-        ]
-        return bool(verdicts) and all(verdicts)
-
-    def _has_role(self, role: object) -> bool:
-        return (
-            isinstance(role, str)
-            and self.org_id is not None
-            and self.role is not None
-            and normalise_role(self.role) == normalise_role(role)
-        )
-
-    def _has_permission(self, permission: object) -> bool:
-        return (
-            isinstance(permission, str)
-            and self.org_id is not None
-            and normalise_role(permission) in self.permissions  # the same rule: exactly one `org:`
-        )
-
-    def _has_feature(self, feature: object) -> bool:
-        return _holds(self.claims.get("fea"), feature)
-
-    def _has_plan(self, plan: object) -> bool:
-        return _holds(self.claims.get("pla"), plan)
-
-    def _is_reverified(self, asked: object) -> bool:
-        requirement = _read_reverification(asked)
-        ages = self.factor_verification_age
-        if requirement is None or ages is None:
-            return False
-        (level, minutes), (first, second) = requirement, ages
-        if level == "first_factor" or second == -1:  # without a second factor Clerk settles for the first
-            return first != -1 and first < minutes
-        if level == "second_factor":
-            return second < minutes
-        return first != -1 and first < minutes and second < minutes
-
-    def as_json(self) -> dict[str, Any]:
-        """The identity as the database functions take it."""
-        return {
-            "user_id": self.user_id,
-            "org_id": self.org_id,
-            "org_slug": self.org_slug,
-            "role": self.role,
-            "permissions": sorted(self.permissions),
-            "features": None if self.features is None else sorted(self.features),
-            "session_id": self.session_id,
-            "issued_at": self.issued_at,
-            "expires_at": self.expires_at,
-            "instance_id": self.instance_id,
-        }
-
-    def to_json(self) -> str:
-        """`as_json()` as text, computed once: every transaction of a request sends it."""
-        return self._json
-
-    @cached_property
-    def _json(self) -> str:
-        return _encode_json(self.as_json())
-
-
-_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode_json = json.JSONDecoder().decode
-
-_PRESETS: Mapping[str, tuple[str, float]] = {
-    "strict_mfa": ("multi_factor", 10),
-    "strict": ("second_factor", 10),
-    "moderate": ("second_factor", 60),
-    "lax": ("second_factor", 1440),
-}
-_LEVELS = ("first_factor", "second_factor", "multi_factor")
-_QUERY_SCOPES = {"o": "o", "org": "o", "organization": "o", "u": "u", "user": "u"}
-
-
-def _read_reverification(asked: object) -> tuple[str, float] | None:
-    if isinstance(asked, str):
-        return _PRESETS.get(asked)
-    if not isinstance(asked, Mapping):
-        return None
-    level, minutes = asked.get("level"), asked.get("afterMinutes")
-    return (level, minutes) if level in _LEVELS and _is_number(minutes) and minutes > 0 else None
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _holds(claim: object, asked: object) -> bool:
-    """Whether a `fea` or `pla` claim lists what is asked: `pro` in any scope, `org:pro` or `user:pro` in that one."""
-    if not isinstance(claim, str) or not claim or not isinstance(asked, str):
-        return False
-    try:
-        elements = _split_scopes(claim)
-    except ValueError:
-        return False
-    first, *rest = asked.split(":")
-    if not rest:
-        return any(name == first for scope, name in elements if scope in ("o", "u", "ou", "uo"))
-    scope = _QUERY_SCOPES.get(first)
-    # Clerk reads `org:` with nothing behind as a feature named `org`, and ignores what follows a second colon.
-    wanted = rest[0] or first
-    return scope is not None and any(name == wanted and scope in held for held, name in elements if held in _SCOPES)
-
-
-_SCOPES = ("o", "u", "ou", "uo")
-
-
-def _split_scopes(claim: str) -> list[tuple[str, str]]:
-    """`o:teams,u:themes` -> [("o", "teams"), ("u", "themes")]. Raises ValueError where an element has no colon."""
-    elements = []
-    for element in claim.split(","):
-        scope, colon, name = element.strip().partition(":")
-        if not colon:
-            raise ValueError("an element has no scope")
-        elements.append((scope, name))
-    return elements
 
 
 # --- the organization in the claims -----------------------------------------------------------------------------------
@@ -301,7 +118,7 @@ def _read_v2(claims: Mapping[str, Any]) -> _Organization:
 def _decode_grants(fea: str | None, per: str | None, fpm: str | None) -> tuple[frozenset[str], frozenset[str]]:
     """The organization's features, and the permissions that both readings of the masks grant."""
     try:
-        elements = _split_scopes(fea) if fea else []
+        elements = split_scopes(fea) if fea else []
     except ValueError:
         _refuse("has a malformed fea claim")
     org_features = [name for scope, name in elements if scope in _ORG_SCOPES]
@@ -625,18 +442,6 @@ def _optional_text(claims: Mapping[str, Any], name: str) -> str | None:
     if not isinstance(value, str):
         _refuse(f"has a malformed {name} claim")
     return value
-
-
-def _read_factor_age(value: object) -> tuple[float, float] | None:
-    """`fva`: minutes since the first and the second factor, -1 for none; None when absent or malformed."""
-    if not isinstance(value, list) or len(value) != 2:
-        return None
-    first, second = value
-    return (first, second) if _is_age(first) and _is_age(second) else None
-
-
-def _is_age(value: object) -> bool:
-    return _is_number(value) and (value == -1 or 0 <= value < math.inf)
 
 
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")

@@ -15,8 +15,8 @@ from pathlib import Path
 import asyncpg
 import psycopg
 import pytest
-from processes import children_of, is_alive, wait_until
 
+from processes import children_of, is_alive, wait_until
 from tenantry.dev.binaries import Binaries, find_binaries
 from tenantry.dev.postgres import PostgresServer
 from tenantry.errors import ConfigurationError, DatabaseUnavailable

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from databases import APP, SUPERUSER, Database
 from processes import children_of, is_alive, wait_until
 

@@ -15,7 +15,6 @@ from instance import SECRET, Socket, bearer, delivery, fresh_database, joined, r
 from signer import ISSUER, ORIGIN
 from snippets import ROOT, blocks
 from tenantry import errors
-from tenantry.pool import CallRefused
 
 PAGE = "docs/fastapi.md"
 
@@ -86,7 +85,7 @@ def test_the_page_names_every_code_under_its_status() -> None:
         errors.PermissionDenied,
         errors.OrganizationMismatch,
         errors.ClerkUnavailable,
-        CallRefused,
+        errors.CallRefused,
     ]
     kinds += [*errors.AuthenticationFailed.__subclasses__(), *errors.AccessDenied.__subclasses__()]
     for kind in [*kinds, errors.DatabaseUnavailable, errors.NoTenant]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from databases import Database
 from psycopg import sql
-from snippets import ROOT, blocks
 from sqlalchemy import Identity, select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from databases import Database
+from snippets import ROOT, blocks
 from tenantry.context import scope_of, use_scope
 from tenantry.errors import NotAMember
+from tenantry.identity import Identity as TokenIdentity
 from tenantry.mirror import encode
 from tenantry.sqlalchemy import TenantScoped, scoped
-from tenantry.tokens import Identity as TokenIdentity
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("README.md")]
 
@@ -66,7 +67,7 @@ def test_the_sql_of_a_page_runs(documents: Database, page: str) -> None:
 
 async def test_the_job_of_the_page_works_and_checks_the_membership(documents: Database) -> None:
     engine = create_async_engine(documents.url("app_login", "asyncpg"))
-    job = {"sessions": scoped(async_sessionmaker(engine)), "Document": Document, "select": select}
+    job: dict[str, Any] = {"sessions": scoped(async_sessionmaker(engine)), "Document": Document, "select": select}
     [code] = blocks("docs/jobs.md", "python")
     exec(compile(code, "docs/jobs.md", "exec"), job)
     with use_scope(scope_of(identity("org_1"))) as scope:

@@ -11,8 +11,9 @@ from types import ModuleType
 
 import httpx
 import pytest
-from databases import Database
 from psycopg import sql
+
+from databases import Database
 from signer import ISSUER, Signer, claims_v2
 from snippets import ROOT, blocks
 

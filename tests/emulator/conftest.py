@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from emulator.world import Clock, Receiver, Runner, Running, World, WorldMaker, serve
 
+from emulator.world import Clock, Receiver, Runner, Running, World, WorldMaker, serve
 from tenantry.emulator.app import Emulator, create_app
 from tenantry.emulator.seed import EMPTY
 from tenantry.emulator.settings import Assumptions

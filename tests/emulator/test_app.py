@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from emulator.world import Runner
 
+from emulator.world import Runner
 from tenantry.emulator.app import Emulator
 from tenantry.emulator.seed import DEFAULT, EMPTY
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from clerk_backend_api import Clerk
 from clerk_backend_api.models import ClerkErrors
-from emulator.world import Clock, Runner, Running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emulator.world import Clock, Runner, Running
 from tenantry.emulator.backend_api.routes import ROUTES
 from tenantry.emulator.seed import DEFAULT
 from tenantry.emulator.settings import Assumptions, Options

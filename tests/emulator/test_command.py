@@ -15,9 +15,9 @@ import httpx
 import jwt
 import pytest
 import typer
-from emulator.world import Receiver, wait_until
 from typer.testing import CliRunner
 
+from emulator.world import Receiver, wait_until
 from tenantry.cli.emulator import emulator
 from tenantry.errors import ConfigurationError
 

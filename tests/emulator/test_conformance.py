@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+
 from conftest import lack
 from emulator.world import Receiver, Running, serve
-
 from tenantry.emulator.app import Emulator, create_app
 from tenantry.emulator.seed import EMPTY
 from tenantry.emulator.settings import Assumptions, Options

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from emulator.world import Receiver, Runner, Running, wait_until
 
+from emulator.world import Receiver, Runner, Running, wait_until
 from tenantry.emulator.seed import DEFAULT
 
 

@@ -1,8 +1,8 @@
 """Rate limits: so many in a window, then 429 until it ends."""
 
 import pytest
-from emulator.world import Clock
 
+from emulator.world import Clock
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.ratelimit import Limit, RateLimiter
 

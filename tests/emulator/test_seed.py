@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from emulator.world import World, WorldMaker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emulator.world import World, WorldMaker
 from tenantry.emulator.seed import DEFAULT, Seed, SeedOrganization, SeedUser, plant, read_seed
 
 EXAMPLE = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from emulator.world import World, WorldMaker
 
+from emulator.world import World, WorldMaker
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.records import Organization
 from tenantry.emulator.settings import Assumptions

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import jwt
 import pytest
 from clerk_backend_api.security import VerifyTokenOptions, verify_token
-from emulator.world import Runner, World
 
+from emulator.world import Runner, World
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.instance import derive_instance
 from tenantry.emulator.records import Session

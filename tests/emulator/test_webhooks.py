@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator.world import Receiver, Runner, Running, wait_until
 from starlette.responses import Response
 from svix.webhooks import Webhook, WebhookVerificationError
 
+from emulator.world import Receiver, Runner, Running, wait_until
 from tenantry.emulator.app import Emulator
 from tenantry.emulator.deliveries import Attempt
 from tenantry.emulator.disorder import Disorder

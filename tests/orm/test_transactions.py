@@ -441,6 +441,22 @@ async def test_an_outer_transaction_lets_an_unknown_organization_in_without_endi
     assert new.org_id not in stored(world, "select clerk_org_id from tenantry.tenants")
 
 
+async def test_an_outer_transaction_is_never_rolled_back_for_a_newcomer(world: World) -> None:
+    """However the session was given the connection."""
+    driver = Driver.open("psycopg", world, OWNER)
+
+    def work(connection: Any) -> None:
+        connection.exec_driver_sql("create temporary table kept on commit drop as select 1 as n")
+        sessions = scoped(sessionmaker(binds={Document: connection}))
+        with acting(newcomer()), sessions() as session:
+            assert titles(session) == []
+        connection.exec_driver_sql("reset role")
+        assert connection.exec_driver_sql("select n from kept").scalar() == 1
+
+    await driver.on_connection(work)
+    await driver.dispose()
+
+
 async def test_an_outer_transaction_serves_one_tenant(driver: Driver, a: Tenant, b: Tenant) -> None:
     def work(connection: Any) -> None:
         with acting(a):

@@ -212,6 +212,6 @@ def test_a_subclass_shares_its_parents_tenant_column() -> None:
     table: Any = Animal.__table__
     assert Cat.__table__ is table
     assert [column.name for column in table.columns].count("tenant_id") == 1
-    stated = isolation_of(table)
+    stated = isolation_of(Animal.metadata.tables["animals"])
     assert stated is not None
     assert (stated.mode, stated.column, stated.key) == ("isolated", "tenant_id", "id")

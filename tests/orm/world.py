@@ -28,8 +28,8 @@ import sql.tenants as tenants
 from databases import APP, OWNER, SUPERUSER
 from sql.tenants import Tenant, World
 from tenantry.context import Scope, scope_of, use_scope
+from tenantry.identity import Identity as TokenIdentity
 from tenantry.sqlalchemy import TenantScoped, scoped, shared
-from tenantry.tokens import Identity as TokenIdentity
 
 T = TypeVar("T")
 DRIVERS = ("psycopg", "psycopg-async", "asyncpg")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tenantry import mirror, roles
+from tenantry import mirror, roles, schema
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect, run
 
@@ -25,7 +25,7 @@ def show(database_url: DatabaseUrl = None, file: RolesFile = None, as_json: Json
     """Compare the file with the database. Exits with 1 where they differ, or a role of Clerk's is not in the file."""
     wanted = _load(file)
     with connect(database_url) as connection:
-        applied = _read_applied(connection)
+        applied = schema.role_permissions(connection)
         unknown = _read_roles(connection) - wanted.roles
     differs = {
         role: _compare(wanted.permissions(role), applied.get(role, frozenset()))
@@ -64,11 +64,6 @@ def _load(file: Path | None) -> roles.RoleMap:
     from tenantry.settings import Settings
 
     return roles.load(Settings.from_env().roles_file)
-
-
-def _read_applied(connection: Any) -> dict[str, frozenset[str]]:
-    rows = connection.execute("select role, array_agg(permission) from tenantry.role_permissions group by role")
-    return {role: frozenset(held) for role, held in rows}
 
 
 def _read_roles(connection: Any) -> frozenset[str]:
