@@ -22,7 +22,7 @@ from tenantry.context import (
     tenant_context,
     use_scope,
 )
-from tenantry.errors import NoTenant, SessionPending
+from tenantry.errors import InvalidArgument, NoTenant, SessionPending
 from tenantry.identity import Identity
 
 TENANT = uuid.UUID("0b8a7f6e-0000-4000-8000-000000000001")
@@ -92,11 +92,11 @@ def test_a_job_names_its_tenant_its_user_and_its_reason() -> None:
 
 
 @given(st.text())
-def test_an_id_that_is_no_uuid_is_a_value_error(text: str) -> None:
+def test_an_id_that_is_no_uuid_is_a_sentence(text: str) -> None:
     try:
         uuid.UUID(text)
     except ValueError:
-        with pytest.raises(ValueError, match="UUID"), tenant_context(text, reason="test"):
+        with pytest.raises(InvalidArgument, match="is no tenant's id"), tenant_context(text, reason="test"):
             pass
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tenantry import mirror, roles
-from tenantry.errors import NoTenant, TenantryError
+from tenantry.errors import InvalidArgument, NoTenant, TenantryError
 
 if TYPE_CHECKING:
     from tenantry.identity import Identity
@@ -156,7 +156,13 @@ def tenant_context(tenant_id: UUID | str, *, reason: str, user_id: str | None = 
     Every transaction begun inside enters the tenant; the database checks then that it still exists and, with
     `user_id`, that the user is still a member. `reason` goes to the server's log.
     """
-    key = UUID(str(tenant_id))
+    try:
+        key = UUID(str(tenant_id))
+    except ValueError:
+        raise InvalidArgument(
+            f"{str(tenant_id)[:100]!r} is no tenant's id.",
+            hint="A tenant's id is the uuid in tenantry.tenants.id, not Clerk's org_….",
+        ) from None
     entry = mirror.set_tenant_by_id(key, reason, user_id)
     with use_scope(Scope(key=(str(key), user_id), entry=entry)) as scope:
         yield scope

@@ -110,14 +110,17 @@ def read_outcomes(answer: str) -> list[Outcome]:
 def read_error(raised: BaseException) -> TenantryError | None:
     """The error a database function raised, out of whatever the driver and SQLAlchemy wrapped it in; else None."""
     error: Any = raised
+    found: Any = None
     while error is not None:
-        said = getattr(error, "diag", None) or error  # psycopg keeps the fields apart, asyncpg on the error itself
-        sqlstate = getattr(error, "sqlstate", None)
-        if isinstance(sqlstate, str) and sqlstate.startswith("TY"):
-            message = getattr(said, "message_primary", None) or getattr(said, "message", None) or str(error)
-            detail = getattr(said, "message_detail", None) or getattr(said, "detail", None)
-            hint = getattr(said, "message_hint", None) or getattr(said, "hint", None)
-            if known := from_sqlstate(sqlstate, message, detail=detail, hint=hint):
-                return known
+        if str(getattr(error, "sqlstate", None) or "").startswith("TY"):
+            found = error  # the innermost is the driver's own, with all its fields
         error = getattr(error, "orig", None) or error.__cause__
-    return None
+    if found is None:
+        return None
+    said = getattr(found, "diag", None)
+    if said is not None:  # psycopg
+        fields = said.message_primary, said.message_detail, said.message_hint
+    else:  # asyncpg
+        fields = getattr(found, "message", None), getattr(found, "detail", None), getattr(found, "hint", None)
+    message, detail, hint = fields
+    return from_sqlstate(found.sqlstate, message or str(found), detail=detail, hint=hint)

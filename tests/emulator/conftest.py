@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from emulator.world import Clock, Receiver, Runner, Running, World, WorldMaker, serve
-from tenantry.emulator.app import Emulator, create_app
+from tenantry.emulator.app import create_app
+from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.seed import EMPTY
 from tenantry.emulator.settings import Assumptions
 from tenantry.emulator.store import Store

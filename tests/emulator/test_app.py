@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from emulator.world import Runner
-from tenantry.emulator.app import Emulator
+from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.seed import DEFAULT, EMPTY
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from conftest import lack
 from emulator.world import Receiver, Running, serve
-from tenantry.emulator.app import Emulator, create_app
+from tenantry.emulator.app import create_app
+from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.seed import EMPTY
 from tenantry.emulator.settings import Assumptions, Options
 

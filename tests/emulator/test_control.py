@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
@@ -42,7 +43,7 @@ def test_a_token_may_be_old_short_of_version_1_and_for_a_party(running: Running)
     asked = {"user": "ada@example.test", "organization": "globex"}
     url = control(running, "/tokens")
     expired = claims(httpx.post(url, json={**asked, "expires_in": -60}).json()["jwt"])
-    assert expired["exp"] - expired["iat"] == -60
+    assert expired["iat"] < expired["exp"] < time.time()
     older = claims(httpx.post(url, json={**asked, "version": 1, "azp": "http://127.0.0.1:8000"}).json()["jwt"])
     assert (older["org_role"], older["azp"]) == ("org:member", "http://127.0.0.1:8000")
     personal = claims(httpx.get(url, params={"user": "ada@example.test", "organization": ""}).json()["jwt"])

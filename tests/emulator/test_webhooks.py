@@ -11,9 +11,9 @@ from starlette.responses import Response
 from svix.webhooks import Webhook, WebhookVerificationError
 
 from emulator.world import Receiver, Runner, Running, wait_until
-from tenantry.emulator.app import Emulator
 from tenantry.emulator.deliveries import Attempt
 from tenantry.emulator.disorder import Disorder
+from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.seed import EMPTY
 from tenantry.emulator.store.users import NewUser
 
@@ -207,7 +207,7 @@ def test_late_deliveries_wait_while_later_ones_arrive(run: Runner, receiver: Rec
     assert 0 < len(late) < 20
     wait_until(lambda: len(receiver.requests) == 20 - len(late))
     assert late.isdisjoint(receiver.ids)
-    assert running.emulator.webhooks.unfinished == len(late)
+    wait_until(lambda: running.emulator.webhooks.unfinished == len(late))
 
 
 def test_late_deliveries_arrive_in_the_end(run: Runner, receiver: Receiver) -> None:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tenantry.emulator.app import Emulator
+from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.store import Event, Store
 from tenantry.emulator.store.users import NewUser
 

@@ -24,9 +24,10 @@ from emulator.world import Running, wait_until
 from tenantry import mirror, roles
 from tenantry.database import connect, run
 from tenantry.dev.serving import address_of, claim_port, serve_on_thread
-from tenantry.emulator.app import Emulator, create_app
+from tenantry.emulator.app import create_app
 from tenantry.emulator.deliveries import sign
 from tenantry.emulator.disorder import Disorder
+from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.seed import Seed, SeedPermission, SeedRole
 from tenantry.emulator.settings import Options
 

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from databases import APP, OWNER, SUPERUSER, Database
 from examples.deployment import FOLDER, UPDATE, Deployment, create_example, deploy, load_module, migrate
 from tenantry import schema
-from tenantry.emulator.app import Emulator
 from tenantry.emulator.disorder import Disorder
+from tenantry.emulator.emulator import Emulator
 from tenantry.errors import ConfigurationError
 from tenantry.settings import Settings
 from tenantry.sqlalchemy import scoped

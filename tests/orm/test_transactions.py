@@ -320,7 +320,8 @@ async def test_the_databases_own_refusal_is_read_from_any_drivers_error(driver: 
         await driver.on_connection(work)
     known = mirror.read_error(caught.value)
     assert isinstance(known, NoTenant)
-    assert "No tenant is set for this transaction." in known.message
+    assert known.message == "No tenant is set for this transaction."
+    assert "set_tenant_v1" in str(known.hint)
 
 
 async def test_errors_tell_neither_token_nor_statement_arguments(driver: Driver, a: Tenant) -> None:

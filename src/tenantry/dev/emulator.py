@@ -12,8 +12,9 @@ from typing import Any
 
 from tenantry.dev.screen import Person, Screen
 from tenantry.dev.serving import address_of, serve_on_thread
-from tenantry.emulator.app import Emulator, create_app
+from tenantry.emulator.app import create_app
 from tenantry.emulator.deliveries import Attempt
+from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.records import User
 from tenantry.emulator.seed import DEFAULT, Seed, read_seed
 from tenantry.errors import ConfigurationError

@@ -26,7 +26,7 @@ from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.store.users import NewUser
 
 if TYPE_CHECKING:
-    from tenantry.emulator.app import Emulator
+    from tenantry.emulator.emulator import Emulator
 
 Json = dict[str, Any]
 

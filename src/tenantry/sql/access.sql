@@ -81,14 +81,17 @@ begin
     where p.pronamespace = 'tenantry'::regnamespace and p.prokind = 'f'
   loop
     if f.name ~ '_v[0-9]+$' or f.name in (
-        'resolve_identity', 'resolve_tenant', 'find_tenant', 'register_isolation', 'clerk_text', 'clerk_object', 'enter_tenant', 'refuse_leftovers', 'check_isolation_options',
-        'prepare_tenant_column', 'partitions_of', 'isolation_predicate', 'enforce_isolation', 'remove_policies', 'grant_table', 'grant_schema', 'grant_sequences', 'isolation_holds', 'columns_of', 'is_unique', 'confined_tables',
-        'sequences_of', 'views_of', 'confine_views', 'check_tables', 'check_keys', 'check_readers', 'check_roles') then
+        'resolve_identity', 'resolve_tenant', 'enter_tenant', 'refuse_leftovers', 'clerk_text', 'clerk_object',
+        'find_tenant', 'register_isolation', 'check_isolation_options', 'prepare_tenant_column', 'partitions_of',
+        'isolation_predicate', 'enforce_isolation', 'remove_policies', 'grant_table', 'grant_schema', 'grant_sequences',
+        'sequences_of', 'views_of', 'confine_views', 'check_tables', 'check_keys', 'check_readers', 'check_roles',
+        'isolation_holds', 'isolation_statement', 'columns_of', 'is_unique', 'confined_tables') then
       execute format('grant execute on function %s to tenantry_app', f.signature);
     end if;
     if f.name in (
-        'current_tenant_id', 'current_org_id', 'current_user_id', 'has_role', 'has_permission', 'can', 'permission_matches',
-        'role_key', 'raise_error', 'refuse_second_context', 'set_tenant_v1', 'set_tenant_by_id_v1', 'bypass_tenant_v1', 'end_bypass_v1') then
+        'current_tenant_id', 'current_org_id', 'current_user_id', 'has_role', 'has_permission', 'can',
+        'permission_matches', 'role_key', 'raise_error', 'refuse_second_context', 'set_tenant_v1',
+        'set_tenant_by_id_v1', 'bypass_tenant_v1', 'end_bypass_v1') then
       execute format('grant execute on function %s to tenantry_app, tenantry_tenant, tenantry_bypass', f.signature);
     end if;
   end loop;

@@ -16,7 +16,7 @@ from tenantry.emulator.ratelimit import BACKEND_API, Limit
 from tenantry.emulator.store import HttpRequest, Store, http_request
 
 if TYPE_CHECKING:
-    from tenantry.emulator.app import Emulator
+    from tenantry.emulator.emulator import Emulator
 
 Json = dict[str, Any] | list[dict[str, Any]] | None
 Handler = Callable[["Call"], Json]

@@ -23,7 +23,7 @@ from tenantry.emulator.backend_api.call import Handler, create_endpoint, write_e
 from tenantry.emulator.errors import ClerkError
 
 if TYPE_CHECKING:
-    from tenantry.emulator.app import Emulator
+    from tenantry.emulator.emulator import Emulator
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 

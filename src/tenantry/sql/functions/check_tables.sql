@@ -24,7 +24,7 @@ begin
   return query
   select 'policy-changed', i.relation::text, 'TC03',
     'A policy of the isolation is missing, was changed, or does not hold for the table''s owner.',
-    format('select tenantry.isolate_table_v1(%L, %L);', i.relation, jsonb_build_object('column', i.tenant_column, 'key', i.tenant_key, 'permissions', i.permissions))
+    tenantry.isolation_statement(i)
   from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
   where i.mode = 'isolated' and not tenantry.isolation_holds(i);
 
@@ -37,13 +37,13 @@ begin
 
   return query
   select 'partition-open', h.inhrelid::regclass::text, 'TC05', format('A partition or child of %s that is not isolated itself.', i.relation),
-    format('select tenantry.isolate_table_v1(%L, %L);', i.relation, jsonb_build_object('column', i.tenant_column, 'key', i.tenant_key, 'permissions', i.permissions))
+    tenantry.isolation_statement(i)
   from tenantry.table_isolation as i join pg_inherits as h on h.inhparent = i.relation
   where i.mode = 'isolated' and not exists (select from tenantry.table_isolation as child where child.relation = h.inhrelid and child.mode = 'isolated');
 
   return query
   select 'tenant-column-loose', i.relation::text, 'TC06', format('%I may be null or has no default of the current tenant.', i.tenant_column),
-    format('select tenantry.isolate_table_v1(%L, %L);', i.relation, jsonb_build_object('column', i.tenant_column, 'key', i.tenant_key, 'permissions', i.permissions))
+    tenantry.isolation_statement(i)
   from tenantry.table_isolation as i
   join pg_attribute as a on a.attrelid = i.relation and a.attname = i.tenant_column
   left join pg_attrdef as f on f.adrelid = a.attrelid and f.adnum = a.attnum

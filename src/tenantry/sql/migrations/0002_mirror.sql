@@ -35,7 +35,8 @@ create table tenantry.tenants (
   last_absent     timestamptz,
   deleted_at      timestamptz,
   needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored,
+  ended_at        timestamptz generated always as (
+    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored,
   constraint tenants_is_an_organization_or_a_personal_account check (num_nonnulls(clerk_org_id, clerk_user_id) = 1)
 );
 
@@ -57,7 +58,8 @@ create table tenantry.users (
   last_absent     timestamptz,
   deleted_at      timestamptz,
   needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  ended_at        timestamptz generated always as (
+    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
 );
 
 create table tenantry.tenant_memberships (
@@ -75,7 +77,8 @@ create table tenantry.tenant_memberships (
   last_absent     timestamptz,
   deleted_at      timestamptz,
   needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored,
+  ended_at        timestamptz generated always as (
+    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored,
   constraint tenant_memberships_place_is_known_while_live check (num_nulls(tenant_id, user_id) = 0 or ended_at is not null)
 );
 -- The current membership of (tenant, user) is the newest.
@@ -100,7 +103,8 @@ create table tenantry.invitations (
   last_absent     timestamptz,
   deleted_at      timestamptz,
   needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  ended_at        timestamptz generated always as (
+    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
 );
 create index invitations_of_tenant on tenantry.invitations (tenant_id);
 
@@ -118,7 +122,8 @@ create table tenantry.domains (
   last_absent     timestamptz,
   deleted_at      timestamptz,
   needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  ended_at        timestamptz generated always as (
+    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
 );
 create index domains_of_tenant on tenantry.domains (tenant_id);
 
@@ -136,7 +141,8 @@ create table tenantry.roles (
   last_absent     timestamptz,
   deleted_at      timestamptz,
   needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  ended_at        timestamptz generated always as (
+    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
 );
 create index roles_by_key on tenantry.roles (key);
 
@@ -154,7 +160,8 @@ create table tenantry.permissions (
   last_absent     timestamptz,
   deleted_at      timestamptz,
   needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  ended_at        timestamptz generated always as (
+    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
 );
 create index permissions_by_key on tenantry.permissions (key);
 
