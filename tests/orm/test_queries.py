@@ -171,7 +171,7 @@ ORM: dict[str, Ask] = {
     "entities": lambda s: [d.title for d in s.scalars(select(Document))],
     "columns": lambda s: s.scalars(select(Document.title)).all(),
     "rows": lambda s: [tuple(r) for r in s.execute(select(Document, Document.title)).all()] and titles(s),
-    "rows": lambda s: s.execute(select(Document, Document.title)).all() and titles(s),
+    "bundle": lambda s: [tuple(r.b) for r in s.execute(select(Bundle("b", Document.title, Document.id)))],  # type: ignore[var-annotated]
     "legacy query": lambda s: [d.title for d in s.query(Document)],
     "legacy query with joins": lambda s: [d.title for d in s.query(Document).join(Document.author)],
     "get": lambda s: [s.get(Document, 2) is None and s.get(Document, 1).title],  # type: ignore[union-attr]
