@@ -1,15 +1,19 @@
 -- The mirror: one row per object of Clerk, holding its newest snapshot.
---
--- The merge columns, alike in every table (`keep_newest_snapshot` merges them, in any order):
---   revision       Clerk's updated_at in ms; 0 = only known to exist (a stub)
---   observed_at    Clerk's clock when the snapshot was true
---   content_hash   of the content columns; breaks a full tie the same way everywhere
---   last_seen      latest time Clerk showed the object
---   last_absent    latest time a complete listing, confirmed by a request for it, lacked the object
---   deleted_at     a deletion by an event: final, since Clerk reuses no id
---   needs_refetch  two different snapshots of one revision were met: Clerk must be asked
---   ended_at       derived: null = live
 set local role tenantry_owner;
+
+-- What every mirrored table carries besides its content; `keep_newest_snapshot` merges it, in any order. A pattern for
+-- LIKE, dropped at the end.
+create table tenantry.merge_columns (
+  revision      bigint not null default 0,                 -- Clerk's updated_at in ms; 0 = only known to exist (a stub)
+  observed_at   timestamptz not null default '-infinity',  -- Clerk's clock when the snapshot was true
+  content_hash  bigint not null default 0,                 -- of the content; breaks a full tie the same way everywhere
+  last_seen     timestamptz,                               -- latest time Clerk showed the object
+  last_absent   timestamptz,                               -- latest time a listing, and a request for it, lacked it
+  deleted_at    timestamptz,                               -- a deletion by an event: final, Clerk reuses no id
+  needs_refetch boolean not null default false,            -- two snapshots of one revision differ: Clerk must be asked
+  ended_at      timestamptz generated always as (          -- null = live
+    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+);
 
 -- Which Clerk instance this database mirrors; events, pages and tokens of another are refused.
 create table tenantry.clerk_instance (
@@ -28,15 +32,7 @@ create table tenantry.tenants (
   public_metadata jsonb,
   role_set_key    text,
   created_at      timestamptz,
-  revision        bigint not null default 0,
-  observed_at     timestamptz not null default '-infinity',
-  content_hash    bigint not null default 0,
-  last_seen       timestamptz,
-  last_absent     timestamptz,
-  deleted_at      timestamptz,
-  needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (
-    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored,
+  like tenantry.merge_columns including all,
   constraint tenants_is_an_organization_or_a_personal_account check (num_nonnulls(clerk_org_id, clerk_user_id) = 1)
 );
 
@@ -51,15 +47,7 @@ create table tenantry.users (
   banned          boolean not null default false,
   public_metadata jsonb,
   created_at      timestamptz,
-  revision        bigint not null default 0,
-  observed_at     timestamptz not null default '-infinity',
-  content_hash    bigint not null default 0,
-  last_seen       timestamptz,
-  last_absent     timestamptz,
-  deleted_at      timestamptz,
-  needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (
-    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  like tenantry.merge_columns including all
 );
 
 create table tenantry.tenant_memberships (
@@ -70,15 +58,7 @@ create table tenantry.tenant_memberships (
   permissions     text[],                    -- as Clerk showed them; the role's own row is better
   public_metadata jsonb,
   created_at      timestamptz,
-  revision        bigint not null default 0,
-  observed_at     timestamptz not null default '-infinity',
-  content_hash    bigint not null default 0,
-  last_seen       timestamptz,
-  last_absent     timestamptz,
-  deleted_at      timestamptz,
-  needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (
-    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored,
+  like tenantry.merge_columns including all,
   constraint tenant_memberships_place_is_known_while_live check (num_nulls(tenant_id, user_id) = 0 or ended_at is not null)
 );
 -- The current membership of (tenant, user) is the newest.
@@ -96,15 +76,7 @@ create table tenantry.invitations (
   public_metadata jsonb,
   expires_at      timestamptz,
   created_at      timestamptz,
-  revision        bigint not null default 0,
-  observed_at     timestamptz not null default '-infinity',
-  content_hash    bigint not null default 0,
-  last_seen       timestamptz,
-  last_absent     timestamptz,
-  deleted_at      timestamptz,
-  needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (
-    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  like tenantry.merge_columns including all
 );
 create index invitations_of_tenant on tenantry.invitations (tenant_id);
 
@@ -115,15 +87,7 @@ create table tenantry.domains (
   enrollment_mode text,
   verified        boolean,
   created_at      timestamptz,
-  revision        bigint not null default 0,
-  observed_at     timestamptz not null default '-infinity',
-  content_hash    bigint not null default 0,
-  last_seen       timestamptz,
-  last_absent     timestamptz,
-  deleted_at      timestamptz,
-  needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (
-    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  like tenantry.merge_columns including all
 );
 create index domains_of_tenant on tenantry.domains (tenant_id);
 
@@ -134,15 +98,7 @@ create table tenantry.roles (
   description     text,
   permissions     text[],                    -- keys, `org:sys_*` among them
   created_at      timestamptz,
-  revision        bigint not null default 0,
-  observed_at     timestamptz not null default '-infinity',
-  content_hash    bigint not null default 0,
-  last_seen       timestamptz,
-  last_absent     timestamptz,
-  deleted_at      timestamptz,
-  needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (
-    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  like tenantry.merge_columns including all
 );
 create index roles_by_key on tenantry.roles (key);
 
@@ -153,15 +109,7 @@ create table tenantry.permissions (
   description     text,
   type            text,
   created_at      timestamptz,
-  revision        bigint not null default 0,
-  observed_at     timestamptz not null default '-infinity',
-  content_hash    bigint not null default 0,
-  last_seen       timestamptz,
-  last_absent     timestamptz,
-  deleted_at      timestamptz,
-  needs_refetch   boolean not null default false,
-  ended_at        timestamptz generated always as (
-    coalesce(deleted_at, case when last_seen > last_absent then null else last_absent end)) stored
+  like tenantry.merge_columns including all
 );
 create index permissions_by_key on tenantry.permissions (key);
 
@@ -191,3 +139,5 @@ create table tenantry.role_permissions (
 );
 insert into tenantry.role_permissions values
   ('org:admin', '*'), ('org:member', '*:read'), ('org:basic_member', '*:read');
+
+drop table tenantry.merge_columns;
