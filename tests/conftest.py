@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import pytest
 
@@ -45,8 +46,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("pg_version", chosen, ids=[f"pg{version}" for version in chosen], scope="session")
 
 
-def lack(reason: str) -> None:
-    """Skips the test; fails it where everything is required."""
+def lack(reason: str) -> NoReturn:
+    """Skips a test that this machine could be set up to run; fails it where everything is required."""
     if os.environ.get("TENANTRY_REQUIRE_ALL") == "1":
         pytest.fail(f"{reason}, and TENANTRY_REQUIRE_ALL=1 is set", pytrace=False)
     pytest.skip(reason)
@@ -90,7 +91,6 @@ def server(pg_version: int, servers: Callable[[int], Server]) -> Server:
         return servers(pg_version)
     except ConfigurationError as error:
         lack(error.message)
-        raise
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +114,14 @@ def empty_database(server: Server) -> Iterator[Database]:
     made = server.create()
     yield made
     server.drop(made)
+
+
+@pytest.fixture
+def lone_server(server: Server, open_tmp_path: Path) -> Iterator[Server]:
+    """A server of its own, on which no role of tenantry exists: roles are shared by all databases of a server."""
+    alone = start_server(server.version, open_tmp_path)
+    yield alone
+    alone.postgres.stop()
 
 
 @pytest.fixture

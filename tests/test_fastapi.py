@@ -575,6 +575,25 @@ async def test_a_thread_of_the_apps_own_fails_closed(world: World) -> None:
     assert world.seen == ["no_tenant"]
 
 
+async def test_a_worker_started_in_a_request_does_not_act_for_its_tenant_afterwards(world: World) -> None:
+    queue: asyncio.Queue[None] = asyncio.Queue()
+    workers: list[asyncio.Task[list[str]]] = []
+
+    async def work() -> list[str]:
+        await queue.get()
+        return await titles(world)
+
+    @world.app.get("/start")
+    async def start(tenant: CurrentTenant) -> None:
+        workers.append(asyncio.create_task(work()))
+
+    await fill(world)
+    assert (await world.get("/start", "user_of_org_1", "org_1")).status_code == 200
+    queue.put_nowait(None)
+    with pytest.raises(NoTenant, match="is over"):
+        await workers[0]
+
+
 async def test_nothing_is_left_of_a_request_when_it_is_over(world: World) -> None:
     await fill(world)
     with pytest.raises(NoTenant):
@@ -714,7 +733,9 @@ async def test_an_app_without_tenantry_installed_is_told_so(world: World) -> Non
         await world.client.get("/tenant")
 
 
-async def test_without_its_lifespan_an_app_answers_503(database: Database) -> None:
+async def test_without_its_lifespan_an_app_answers_503_and_logs_why(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving(database) as world:
         app = FastAPI()
         Tenantry(settings(database)).install(app)
@@ -725,4 +746,4 @@ async def test_without_its_lifespan_an_app_answers_503(database: Database) -> No
         world.turn_to(app)
         answer = await world.get("/tenant")
         assert code_of(answer) == (503, "database_unavailable")
-        assert "lifespan" in answer.json()["detail"]
+        assert "lifespan=tenancy.lifespan" in caplog.text

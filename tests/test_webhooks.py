@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from svix.webhooks import Webhook, WebhookVerificationError
 
 from tenantry.errors import BadSignature, PayloadTooLarge, WebhookError, WebhookNotConfigured
-from tenantry.webhooks import Delivery, verify
+from tenantry.webhooks import UNREAD, Delivery, verify
 
 NOW = 1_760_000_000
 SECRET = "whsec_" + base64.b64encode(b"k" * 24).decode()
@@ -172,14 +172,19 @@ def test_a_signing_header_that_is_missing_or_repeated_is_refused(name: str) -> N
         '{"type": "a"} x',
         '{"type": "a", "data": NaN}',
         '{"type": "a", "data": -Infinity}',
-        '{"type": "a", "data": ' + "[" * 100_000 + "}",
-        '{"type": "a", "data": ' + "1" * 10_000 + "}",
         "\ufeff{}",
     ],
 )
 def test_a_signed_body_that_is_no_event_is_refused(body: str) -> None:
     with pytest.raises(BadSignature):
         check(headers(body.encode()), body.encode())
+
+
+@pytest.mark.parametrize("odd", ["[" * 5000 + "]" * 5000, "1" * 10_000])
+def test_a_signed_body_beyond_pythons_limits_is_left_to_the_database(odd: str) -> None:
+    body = f'{{"type": "user.updated", "data": {odd}}}'
+    read = check(headers(body.encode()), body.encode())
+    assert (read.type, read.body) == (UNREAD, body)
 
 
 def test_a_signed_body_that_is_not_utf8_is_refused() -> None:

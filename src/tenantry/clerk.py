@@ -18,8 +18,8 @@ from tenantry.tokens import FixedKey, KeySource
 
 _FRESH_SECONDS = 60 * 60
 _UNKNOWN_KID_SECONDS = 30
-_EMPTY_RETRY_SECONDS = 2
-_TIMEOUT_SECONDS = 5
+_EMPTY_RETRY_SECONDS = 10  # meanwhile requests with a token are answered at once, and public pages too
+_TIMEOUT_SECONDS = 3
 _MAX_JWKS_BYTES = 256 * 1024
 _MAX_KEYS = 64
 _MIN_KEY_BITS = 2048

@@ -48,6 +48,14 @@ def explain(error: psycopg.Error) -> TenantryError:
     message = said.message_primary or str(error).strip()
     if known := from_sqlstate(error.sqlstate, message, detail=said.message_detail, hint=said.message_hint):
         return known
+    if error.sqlstate in ("3F000", "42P01", "42883") and "tenantry" in message:
+        return SchemaError("The tenantry schema is not installed here.", hint="Run `tenantry db migrate`.")
+    if error.sqlstate == "42501" and "tenantry" in message:
+        return SchemaError(
+            "This login may not use the tenantry schema.",
+            detail=message,
+            hint="Run `tenantry db migrate --app-role <this login>` as the role that installed it.",
+        )
     if isinstance(error, psycopg.OperationalError):
         hint = said.message_hint or "Is it running, and is the URL right?"
         return DatabaseUnavailable("The database could not be reached.", detail=message, hint=hint)

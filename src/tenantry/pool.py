@@ -95,6 +95,7 @@ class Pool:
     async def enter(self, scope: Scope) -> TenantContext:
         """The tenant of a scope, as the database decides now; an unknown one is made known first."""
         entry = scope.enter()
+        scope.context = None  # of the time before: a refusal must not leave it standing
         try:
             return scope.admit(await self.run(entry))
         except NotProvisioned:

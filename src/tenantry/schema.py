@@ -2,7 +2,8 @@
 
 An installation is: the migrations that are missing, each in a transaction of its own, then the functions and the access
 rules, which are made anew whenever they differ. One session lock keeps two installers apart. A migration marked
-`-- breaking` is one an older release cannot work with; a release that meets a newer breaking schema refuses it.
+`-- breaking` is one an older release cannot work with; a release that meets a newer breaking schema refuses it. A newer
+schema that breaks nothing is left alone: published functions never change their meaning, so the older release goes on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
+from tenantry import __version__
 from tenantry.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -37,16 +39,20 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the database has (`installed`, 0 for nothing), what this release brings, and what is missing."""
+    """What the database has (`installed`, 0 for nothing), what this release brings, and what is missing.
+
+    `newer`: a later release installed it. `current`: there is nothing for this release to do.
+    """
 
     installed: int
     available: int
     pending: tuple[str, ...]
     functions_current: bool
+    newer: bool
 
     @property
     def current(self) -> bool:
-        return not self.pending and self.functions_current
+        return self.newer or (not self.pending and self.functions_current)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ def install(connection: psycopg.Connection, *, app_roles: Sequence[str] = ()) ->
                     _run(connection, migration.text)
                     _run(connection, _record(migration))
                 applied.append(f"{migration.number:04} {migration.name}")
-        if applied or _stored_digest(connection) != _digest():
+        if applied or not status(connection).current:
             with connection.transaction():
                 _run(connection, functions())
                 _run(connection, _remember_digest())
@@ -113,8 +119,9 @@ def status(connection: psycopg.Connection) -> Status:
     """What is installed, and what `install` would do. Writes nothing."""
     known = _installed(connection)
     pending = tuple(f"{m.number:04} {m.name}" for m in migrations() if m.number not in known)
-    current = bool(known) and _stored_digest(connection) == _digest()
-    return Status(max(known, default=0), migrations()[-1].number, pending, current)
+    version, digest = _stored_functions(connection)
+    newer = not known.keys() <= {m.number for m in migrations()} or _order(version) > _order(__version__)
+    return Status(max(known, default=0), migrations()[-1].number, pending, digest == _digest(), newer)
 
 
 def require(connection: psycopg.Connection) -> None:
@@ -128,13 +135,23 @@ def require(connection: psycopg.Connection) -> None:
         )
 
 
-def sql(app_roles: Sequence[str] = ()) -> str:
-    """The whole installation as one script, for psql and for people who migrate with Alembic, Drizzle or Prisma.
+def sql(app_roles: Sequence[str] = (), *, after: int = 0, transactions: bool = True) -> str:
+    """The installation as one script, for psql and for people who migrate with Alembic, Drizzle or Prisma.
 
-    For an empty database. Each step is a transaction of its own, as in `install`.
+    For a database that has the migrations up to number `after`: 0 for an empty one. Each step is a transaction of its
+    own, as in `install`; without `transactions` the script is to be run inside one, whole. Raises SchemaError where
+    `after` is none of this release's migrations.
     """
-    steps = [f"begin;\n{m.text}\n{_record(m)}\ncommit;" for m in migrations()]
-    steps.append(f"begin;\n{functions()}\n{_remember_digest()}\ncommit;")
+    if after not in range(migrations()[-1].number + 1):
+        raise SchemaError(
+            f"There is no migration {after}: this release has 1 to {migrations()[-1].number}.",
+            hint="`tenantry db status` says which number is installed.",
+        )
+    steps = [f"{m.text}\n{_record(m)}" for m in migrations() if m.number > after]
+    # What follows in somebody else's transaction is to have its functions checked again.
+    steps.append(f"{functions()}\n{_remember_digest()}\nset local check_function_bodies = on;")
+    if transactions:
+        steps = [f"begin;\n{step}\ncommit;" for step in steps]
     steps += [_grants(role) for role in app_roles]
     return "\n\n".join(["-- The tenantry schema. Written by `tenantry db sql`.", *steps]) + "\n"
 
@@ -174,12 +191,18 @@ def _digest() -> str:
 
 
 def _remember_digest() -> str:
-    return f"comment on table tenantry.migrations is 'functions {_digest()}';\nreset role;"
+    return f"comment on table tenantry.migrations is 'functions {__version__} {_digest()}';\nreset role;"
 
 
-def _stored_digest(connection: psycopg.Connection) -> str | None:
+def _stored_functions(connection: psycopg.Connection) -> tuple[str, str]:
+    """The release whose functions the database has, and their digest; two empty texts where there are none."""
     row = connection.execute("select obj_description(to_regclass('tenantry.migrations'), 'pg_class')").fetchone()
-    return row[0].removeprefix("functions ") if row and row[0] else None
+    words = row[0].split() if row and row[0] else []
+    return (words[1], words[2]) if len(words) == 3 else ("", "")
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def _installed(connection: psycopg.Connection) -> dict[int, bool]:

@@ -39,7 +39,7 @@ from sqlalchemy.orm import (
 
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
-from tenantry.errors import ConfigurationError, IsolationError, NotProvisioned, TenantAlreadySet
+from tenantry.errors import ConfigurationError, IsolationError, NotProvisioned, TenantAlreadySet, TenantryError
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from tenantry.mirror import Call
 
 INFO = "tenantry"  # where tables and columns keep their TableIsolation
-_SCOPE, _REFUSED, _OUTER, _ENTERED = (f"tenantry_{name}" for name in ("scope", "refused", "outer", "entered"))
+_SCOPE, _REFUSED, _OUTER, _ENTERED, _ADMITTED = (
+    f"tenantry_{name}" for name in ("scope", "refused", "outer", "entered", "admitted")
+)
 _PLACE = "select concat_ws(' ', current_setting('tenantry.tenant_id', true), current_setting('tenantry.user_id', true))"
 _S = TypeVar("_S", bound=Session)
 _A = TypeVar("_A", bound=AsyncSession)
@@ -113,6 +115,8 @@ def _pinned_scope(session: Session) -> Scope:
             f"This session serves {_name(pinned)}, and the running code {_name(scope.key)}.",
             hint="Open a session for each tenant and user: it keeps the objects it has loaded.",
         )
+    if scope.context is None and session.in_transaction():
+        scope.context = session.info.get(_ADMITTED)  # entered under another scope of the same tenant and user
     return scope
 
 
@@ -132,11 +136,14 @@ def _enter_tenant(session: Session, transaction: SessionTransaction, connection:
         if driver.autocommit:
             raise _autocommit()
         scope = _pinned_scope(session)
+        scope.context = None  # of the transaction before: a refusal must not leave it standing
         # A transaction that began outside the session is not ours to roll back, and may be in the tenant already.
         enter = _join if connection in session.info.get(_OUTER, ()) else _begin
-        scope.admit(enter(connection, driver, scope))
-    except Exception as refusal:
+        session.info[_ADMITTED] = scope.admit(enter(connection, driver, scope))
+    except BaseException as refusal:  # a cancellation too leaves a transaction without a tenant
         session.info[_REFUSED] = transaction, refusal  # the session keeps the connection: see get_bind
+        if not isinstance(refusal, TenantryError):
+            connection.invalidate(refusal)
         raise
 
 

@@ -29,12 +29,14 @@ from tenantry.errors import (
     DatabaseUnavailable,
     DeliveryRefused,
     MissingToken,
+    NoTenant,
     OrganizationMismatch,
     PayloadTooLarge,
     TenantryError,
     UntrustedOrigin,
     WebhookError,
     WebhookNotConfigured,
+    WrongInstance,
 )
 from tenantry.identity import Identity
 from tenantry.inbox import Inbox
@@ -202,8 +204,15 @@ class TenantryMiddleware:
             return
         found = await self.tenancy.identify(HTTPConnection(scope))
         scope["tenantry"] = (self.tenancy, found)
-        with use_scope(found):
-            await self.app(scope, receive, send)
+        try:
+            with use_scope(found):
+                await self.app(scope, receive, send)
+        finally:
+            # A task that outlives its request, a worker started in one above all, must not act for its tenant.
+            found.error = NoTenant(
+                "The request this code was started in is over.",
+                hint="Work that outlives a request names its tenant: tenant_context(tenant_id, reason=…).",
+            )
 
 
 def tenancy_of(connection: HTTPConnection) -> Tenantry:
@@ -237,16 +246,15 @@ async def answer_error(connection: HTTPConnection, error: Exception) -> Response
 
 
 def problem(error: TenantryError) -> JSONResponse:
-    """RFC 9457: `type`, `title`, `status`, `detail`, and our `code`. Faults of the app itself say no more than that."""
-    public = error.status != 500
+    """RFC 9457: `type`, `title`, `status`, `detail`, and our `code`. What only the operator can mend has no detail."""
     content = {
         "type": f"urn:tenantry:{error.code}",
-        "title": error.title if public else "Internal Server Error",
+        "title": error.title if error.status != 500 else "Internal Server Error",
         "status": error.status,
         "code": error.code,
     }
     explanation = " ".join(part for part in (_unless(error.message, error.title), error.hint) if part)
-    if public and explanation:
+    if explanation and error.status < 500 and not isinstance(error, WrongInstance):
         content["detail"] = explanation
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, AuthenticationFailed):

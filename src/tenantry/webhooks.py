@@ -25,6 +25,8 @@ Headers = Mapping[str, str] | Iterable[tuple[bytes, bytes]]
 
 MAX_BYTES = 1024 * 1024
 TOLERANCE = 300
+UNREAD = "unread"
+"""The type of a delivery whose body only the database can read."""
 
 _SIGNING_HEADERS = (
     *("svix-id", "svix-timestamp", "svix-signature"),
@@ -156,8 +158,12 @@ def _check_signature(keys: list[bytes], signed: bytes, signatures: bytes) -> Non
 def _read_event(message_id: str, sent_at: int, body: bytes) -> Delivery:
     try:
         text, event = _read_json(body)
-    except (ValueError, RecursionError):
+    except (json.JSONDecodeError, UnicodeDecodeError):
         _refuse("has a body that is not JSON in UTF-8")
+    except (ValueError, RecursionError):
+        # Signed, and JSON beyond Python's limits (numbers of 4300 digits, nesting of 1000), which a user can put into
+        # their own metadata: the database reads it, or keeps it as a dead letter.
+        return Delivery(message_id=message_id, sent_at=sent_at, type=UNREAD, body=body.decode(), event={})
     if not isinstance(event, dict):
         _refuse("has a body that is not a JSON object")
     kind = event.get("type")
@@ -177,7 +183,7 @@ def _read_json(body: bytes) -> tuple[str, Any]:
 
 
 def _refuse_constant(name: str) -> Never:
-    raise ValueError(name)  # NaN and Infinity are no JSON, though Python reads them
+    raise json.JSONDecodeError("no JSON, though Python reads it", name, 0)  # NaN and Infinity
 
 
 def _replace_unstorable(value: Any) -> Any:

@@ -82,6 +82,33 @@ def test_printed_sql_installs_the_same_schema(empty_database: Database) -> None:
     assert tenantry_db(empty_database, "status").returncode == 0
 
 
+def test_printed_sql_for_a_tool_runs_in_the_tools_transaction(empty_database: Database) -> None:
+    script = tenantry_db(empty_database, "sql", "--no-transactions").stdout
+    with empty_database.connect(SUPERUSER, autocommit=False) as connection:
+        connection.execute(script.encode())
+        connection.rollback()
+        assert not has_schema(empty_database)
+        connection.execute(script.encode())
+    assert tenantry_db(empty_database, "status").returncode == 0
+
+
+def test_printed_sql_from_the_installed_migration_is_the_functions_alone(database: Database) -> None:
+    latest = str(json.loads(tenantry_db(database, "status", "--json").stdout)["installed"])
+    script = tenantry_db(database, "sql", "--from", latest).stdout
+    assert "create or replace function" in script
+    assert "create table" not in script
+    with database.connect(SUPERUSER) as connection:
+        connection.execute(script.encode())
+    assert tenantry_db(database, "status").returncode == 0
+
+
+def test_printed_sql_from_a_migration_nobody_knows_is_a_sentence(database: Database) -> None:
+    answer = tenantry_db(database, "sql", "--from", "99")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "There is no migration 99" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 @pytest.mark.requires("psql")
 def test_printed_sql_runs_through_psql(empty_database: Database) -> None:
     script = tenantry_db(empty_database, "sql").stdout

@@ -88,3 +88,10 @@ def test_a_file_with_a_mistake_is_a_sentence(database: Database, roles_file: Pat
     assert answer.returncode == 2
     assert "tenantry.toml" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_without_a_file_nothing_is_written(database: Database, tmp_path: Path) -> None:
+    answer = tenantry_roles(database, "apply", folder=tmp_path)
+    assert answer.returncode == 2
+    assert "There is no tenantry.toml here." in answer.stderr
+    assert permitted(database, "org:admin", "anything:at:all"), "the map of before stands"

@@ -16,6 +16,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from conftest import lack
 from processes import children_of, is_alive, wait_until
 from tenantry.dev.binaries import Binaries, find_binaries
 from tenantry.dev.postgres import PostgresServer
@@ -41,9 +42,7 @@ def binaries(request: pytest.FixtureRequest) -> Binaries:
     try:
         return find_binaries(request.param)
     except ConfigurationError as error:
-        if os.environ.get("TENANTRY_REQUIRE_ALL") == "1":
-            raise
-        pytest.skip(error.message)
+        lack(error.message)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def database(servers: Callable[[int], Server]) -> Iterator[Database]:
 @pytest.fixture
 async def page(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """All Python of the page as one module, running."""
-    monkeypatch.setenv("DATABASE_URL", database.url(driver="asyncpg"))
+    monkeypatch.setenv("DATABASE_URL", database.dsn())
     monkeypatch.setenv("CLERK_JWT_KEY", signer().pem)
     monkeypatch.setenv("CLERK_ISSUER", ISSUER)
     monkeypatch.setenv("CLERK_AUTHORIZED_PARTIES", ORIGIN)

@@ -13,32 +13,40 @@ import httpx
 import pytest
 from psycopg import sql
 
-from databases import Database
+from databases import SUPERUSER, Database, Server
 from signer import ISSUER, Signer, claims_v2
 from snippets import ROOT, blocks
+from tenantry import schema
 
 PUBLISHABLE_KEY = "pk_test_" + base64.b64encode(b"happy-otter-12.clerk.accounts.dev$").decode().rstrip("=")
 
 
 @pytest.fixture
-def migrated(empty_database: Database) -> Database:
-    """A database on which README's migration ran: the schema by the command, the table by its owner."""
-    command = next(
-        line for block in blocks("README.md", "console") for line in block.splitlines() if "db migrate" in line
-    )
-    words = command.replace("postgresql://owner@localhost/app", empty_database.dsn("postgres")).split()
-    words[words.index("app", 4)] = "app_login"
-    subprocess.run([str(Path(sys.executable).parent / words[0]), *words[1:], "--app-role", "app_owner"], check=True)
-    with empty_database.connect("app_owner") as connection:
+def migrated(lone_server: Server) -> Database:
+    """A database on which README's migration ran: the schema by the command, the table by the same login.
+
+    The two logins are README's: `owner`, who owns the database and may create roles, and `app`, who may nothing.
+    """
+    database = lone_server.create()
+    with database.connect(SUPERUSER) as connection:
+        connection.execute("create role owner login nosuperuser createrole")
+        connection.execute("create role app login nosuperuser")
+        connection.execute(sql.SQL("alter database {} owner to owner").format(sql.Identifier(database.name)))
+    commands = [line for block in blocks("README.md", "console") for line in block.splitlines()]
+    [command] = [line for line in commands if line.startswith("tenantry db migrate ")]
+    assert "postgresql://owner@localhost/app " in command
+    words = command.replace("postgresql://owner@localhost/app", database.dsn("owner")).split()
+    subprocess.run([str(Path(sys.executable).parent / words[0]), *words[1:]], check=True)
+    with database.connect("owner") as connection:
         for block in blocks("README.md", "sql"):
             connection.execute(block.encode())
-    return empty_database
+    return database
 
 
 @pytest.fixture
 def readme_app(migrated: Database, signer: Signer, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     environment = {
-        "DATABASE_URL": migrated.dsn("app_login"),
+        "DATABASE_URL": migrated.dsn("app"),
         "CLERK_PUBLISHABLE_KEY": PUBLISHABLE_KEY,
         "CLERK_JWT_KEY": signer.pem,
         "CLERK_WEBHOOK_SIGNING_SECRET": "whsec_" + base64.b64encode(os.urandom(24)).decode(),
@@ -76,6 +84,11 @@ async def test_the_readme_takes_an_app_from_install_to_isolated_rows(
     assert answers == {"org_A": ["of org_A"], "org_B": ["of org_B"]}
 
 
+def test_after_the_readme_ci_finds_no_table_forgotten(migrated: Database) -> None:
+    with migrated.connect("owner") as connection:
+        assert schema.check(connection) == []
+
+
 def test_the_readme_does_it_in_under_30_lines() -> None:
     page = (ROOT / "README.md").read_text()
     used = [block for language in ("console", "sql", "python") for block in blocks("README.md", language)]
@@ -84,7 +97,7 @@ def test_the_readme_does_it_in_under_30_lines() -> None:
 
 
 def write_title(database: Database, org: str) -> None:
-    with database.connect("app_login", autocommit=False) as connection:
+    with database.connect("app", autocommit=False) as connection:
         enter = "select tenantry.set_tenant_by_id_v1((tenantry.find_tenant({})).id, 'test')"
         connection.execute(sql.SQL(enter).format(org))
         connection.execute("insert into documents (title) values (%s)", [f"of {org}"])

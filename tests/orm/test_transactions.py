@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, select, text, update
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -17,6 +17,7 @@ from databases import OWNER, SUPERUSER
 from orm.world import Author, Country, Document, Driver, acting, own, save, stored, titles, token
 from sql.tenants import PAST, Tenant, World, membership, organization, read, record, run
 from tenantry import mirror
+from tenantry import sqlalchemy as adapter
 from tenantry.context import Scope, current_tenant, tenant_context, use_scope
 from tenantry.errors import (
     ConfigurationError,
@@ -242,6 +243,65 @@ async def test_a_removed_member_is_told_so_and_the_connection_serves_on(
     with acting(a):
         assert await driver.run(titles) == own(a)
     assert (len(driver.connects), len(driver.sent)) == (1, 1)
+
+
+async def test_a_refusal_does_not_leave_the_earlier_context_standing(driver: Driver, a: Tenant, world: World) -> None:
+    leaving = Tenant(a.id, a.org_id, f"user_leaving_{time.time_ns()}", a.sentinel)
+    told = membership(f"orgmem_{leaving.user_id}", leaving.org_id, leaving.user_id)
+    with world.connect() as connection:
+        record(connection, "organizationMembership.created", told, EARLIER - 10)
+
+    def work(session: Session) -> None:
+        titles(session)
+        assert current_tenant().user_id == leaving.user_id
+        session.rollback()
+        with world.connect() as connection:
+            record(connection, "organizationMembership.deleted", told, time.time())
+        with pytest.raises(NotAMember):
+            titles(session)
+        with pytest.raises(NoTenant):
+            current_tenant()
+
+    with acting(leaving, issued_at=EARLIER):
+        await driver.run(work)
+
+
+async def test_another_scope_of_the_same_tenant_and_user_may_go_on_in_a_transaction(driver: Driver, a: Tenant) -> None:
+    def work(session: Session) -> None:
+        with acting(a):
+            titles(session)
+        with acting(a):
+            assert titles(session) == own(a)
+            session.add(Document(title="alpha of the second scope"))
+            session.flush()
+            assert current_tenant().org_id == a.org_id
+            session.rollback()
+
+    await driver.run(work)
+
+
+@pytest.mark.parametrize("name", ["psycopg-async", "asyncpg"])
+async def test_a_cancellation_while_the_tenant_is_made_known_leaves_nothing_open(world: World, name: str) -> None:
+    driver = Driver.open(name, world, SUPERUSER)  # whom no policy holds: without a tenant it would see everything
+    newcomer = Tenant("", f"org_new_{time.time_ns()}", f"user_new_{time.time_ns()}", "newcomer")
+    call_database, called = adapter._call, []
+
+    def cancelled(connection: Any, driver: Any, call: Any) -> str:
+        called.append(call.function)
+        if call.function == "provision_v1":
+            raise asyncio.CancelledError
+        return call_database(connection, driver, call)
+
+    with acting(newcomer):
+        async with driver.factory()() as session:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(adapter, "_call", cancelled)
+                with pytest.raises(asyncio.CancelledError):
+                    await session.execute(text("select title from documents"))
+            with pytest.raises((PendingRollbackError, asyncio.CancelledError)):
+                await session.execute(text("select title from documents"))
+    assert called[-1] == "provision_v1"
+    await driver.dispose()
 
 
 async def test_a_session_refused_by_the_database_stays_refused_in_an_outer_transaction(

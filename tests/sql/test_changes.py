@@ -91,6 +91,18 @@ def test_nothing_personal_of_a_user_is_in_the_feed(app: Mirror, mirror: Mirror) 
     assert not [word for word in ("Ana", "Anna", "Quist", "ana@example.test", "img.example.test") if word in text]
 
 
+def test_the_address_of_an_invited_person_is_not_in_the_feed(app: Mirror, mirror: Mirror) -> None:
+    app.deliver(event("organizationInvitation.created", invitation()))
+    app.deliver(event("organizationInvitation.revoked", invitation(at=START + 1), at=START + 1))
+    app.deliver(event("organizationInvitation.created", invitation("orginv_2")))
+    assert [kind for kind in mirror.kinds() if kind.startswith("invitation")] == [
+        "invitation.created",
+        "invitation.revoked",
+        "invitation.created",
+    ]
+    assert "guest@example.test" not in mirror.one("select string_agg(c::text, '') from tenantry.changes c")
+
+
 def test_an_invitation_is_created_then_accepted_or_revoked(app: Mirror, mirror: Mirror) -> None:
     for verb, name in (("accepted", "orginv_1"), ("revoked", "orginv_2")):
         app.deliver(event("organizationInvitation.created", invitation(name)))

@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from databases import APP, OWNER, SUPERUSER, Database, Server, start_server
+from databases import APP, OWNER, SUPERUSER, Database, Server
+from sql.catalog import catalog
 from sql.clerk_objects import event, user
 from sql.mirror import Mirror
 from tenantry import schema
@@ -21,49 +21,11 @@ from tenantry.errors import SchemaError
 
 ROLES = ["tenantry_owner_gate", "tenantry_gate", "tenantry_bypass", "tenantry_app", "tenantry_tenant", "tenantry_owner"]
 
-CATALOG = {
-    "relations": "select relname, relkind, relowner::regrole::text, relrowsecurity, relforcerowsecurity, relacl::text,"
-    " reloptions::text, obj_description(oid) from pg_class where relnamespace = 'tenantry'::regnamespace order by 1",
-    "columns": "select attrelid::regclass::text, attnum, attname, atttypid::regtype::text, attnotnull, attidentity,"
-    " attgenerated, attacl::text, pg_get_expr(adbin, adrelid) from pg_attribute"
-    " left join pg_attrdef on (adrelid, adnum) = (attrelid, attnum)"
-    " join pg_class c on c.oid = attrelid where relnamespace = 'tenantry'::regnamespace and attnum > 0 order by 1, 2",
-    "constraints": "select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint"
-    " where connamespace = 'tenantry'::regnamespace order by 1, 2",
-    "indexes": "select indexdef from pg_indexes where schemaname = 'tenantry' order by 1",
-    "triggers": "select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = tgrelid"
-    " where relnamespace = 'tenantry'::regnamespace and not tgisinternal order by 1",
-    "policies": "select tablename, policyname, permissive, roles::text, cmd, qual, with_check from pg_policies"
-    " where schemaname = 'tenantry' order by 1, 2",
-    "functions": "select pg_get_functiondef(oid), proowner::regrole::text, proacl::text from pg_proc"
-    " where pronamespace = 'tenantry'::regnamespace order by 1",
-    "views": "select viewname, definition from pg_views where schemaname = 'tenantry' order by 1",
-    "migrations": "select number, name, breaking from tenantry.migrations order by 1",
-    "role_permissions": "select * from tenantry.role_permissions order by 1, 2",
-    "default privileges": "select defaclrole::regrole::text, defaclobjtype, defaclacl::text from pg_default_acl"
-    " order by 1, 2",
-    "schema": "select nspowner::regrole::text, nspacl::text from pg_namespace where nspname = 'tenantry'",
-}
-
 
 @pytest.fixture
 def mirror(database: Database) -> Iterator[Mirror]:
     with database.connect(SUPERUSER) as connection:
         yield Mirror(connection)
-
-
-@pytest.fixture
-def lone_server(server: Server, open_tmp_path: Path) -> Iterator[Server]:
-    """A server of its own, on which no role of tenantry exists: roles are shared by all databases of a server."""
-    alone = start_server(server.version, open_tmp_path)
-    yield alone
-    alone.postgres.stop()
-
-
-def catalog(database: Database) -> dict[str, Any]:
-    """Everything the schema is made of, as rows."""
-    with database.connect(SUPERUSER) as connection:
-        return {what: Mirror(connection).rows(query) for what, query in CATALOG.items()}
 
 
 def at_once(acts: list[Callable[[], Any]]) -> list[Any]:
@@ -233,10 +195,30 @@ def test_a_newer_breaking_schema_is_refused_in_a_sentence(mirror: Mirror) -> Non
         assert "Upgrade the tenantry package" in (raised.value.hint or "")
 
 
-def test_a_newer_schema_that_breaks_nothing_is_accepted(mirror: Mirror) -> None:
+def test_a_newer_schema_that_breaks_nothing_is_accepted_and_left_alone(mirror: Mirror) -> None:
     mirror.run("insert into tenantry.migrations (number, name, breaking) values (9001, 'future', false)")
+    mirror.run("comment on table tenantry.migrations is 'functions 999.0.0 another'")
+    mirror.run("comment on function tenantry.role_key(text) is 'of the newer release'")
+    newer = "returns text language sql as $$ select 'newer' $$"
+    mirror.run(f"create or replace function tenantry.role_key(role text) {newer}")
     schema.require(mirror.connection)
     assert schema.install(mirror.connection) == []
+    assert mirror.one("select tenantry.role_key('x')") == "newer"
+
+
+def test_a_newer_release_may_have_changed_functions_alone(mirror: Mirror) -> None:
+    mirror.run("comment on table tenantry.migrations is 'functions 999.0.0 another'")
+    schema.require(mirror.connection)
+    assert schema.status(mirror.connection).newer
+
+
+def test_an_older_releases_functions_are_brought_up_to_date(mirror: Mirror) -> None:
+    mirror.run("comment on table tenantry.migrations is 'functions 0.0.1 another'")
+    with pytest.raises(SchemaError) as raised:
+        schema.require(mirror.connection)
+    assert "tenantry db migrate" in (raised.value.hint or "")
+    schema.install(mirror.connection)
+    schema.require(mirror.connection)
 
 
 def test_an_empty_database_is_refused_with_the_command_to_run(empty_database: Database) -> None:

@@ -45,6 +45,7 @@ OFFICE = [
     "create table faxes (number text) inherits (letters)",
     "create table audit (title text)",
     "create table notes (title text, org_id varchar)",
+    "create table salaries (title text)",
     "create view titles as select title from documents",
     "create view shouted as select title from titles",
     "create materialized view digest as select title from documents",
@@ -77,6 +78,7 @@ def world(server: Server, template: str) -> Iterator[World]:
             for table in ISOLATED:
                 isolate(owner, table)
             isolate(owner, "notes", column="org_id")
+            isolate(owner, "salaries", permissions={"select": "org:salaries:read"})
             run(owner, *KEYS)
         with made.connect(APP) as app:
             for number, tenant in enumerate((made.a, made.b), 1):
@@ -86,7 +88,7 @@ def world(server: Server, template: str) -> Iterator[World]:
                     run(app, f"insert into documents (id, title, folder_id) values ({number}, '{word}', {number})")
                     run(app, f"insert into tags (id, title) values ({number}, '{word}')")
                     run(app, f"insert into documents_tags values ({number}, {number}, '{word}')")
-                    for table in ("events", "letters", "notes"):
+                    for table in ("events", "letters", "notes", "salaries"):
                         run(app, f"insert into {table} (title) values ('{word}')")
         with made.connect(SUPERUSER) as superuser:
             superuser.execute(
@@ -487,6 +489,12 @@ def given_away(connection: Connection, world: World) -> str:
         return "written for bravo"
 
 
+def unpermitted(connection: Connection, world: World) -> str:
+    """A member of A without the permission reads: their own rows are as closed to them as those of B."""
+    with visiting(connection, APP, world.a):
+        return "as open as bravo's" if rows(connection, "select title from salaries") else ""
+
+
 def crossing(connection: Connection, world: World) -> str:
     """A's document in B's folder goes when the folder goes."""
     with visiting(connection, APP, world.a):
@@ -527,6 +535,7 @@ DEFENCES: dict[str, tuple[Callable[[Connection], None], Breach]] = {
         statements("alter policy tenantry_isolation on documents with check (true)"),
         given_away,
     ),
+    "policy of a permission": (statements("drop policy tenantry_may_select on salaries"), unpermitted),
     "access policy": (statements("drop policy tenantry_access on documents"), silent),
     "policy for the owner": (
         statements(

@@ -42,7 +42,7 @@ def migrate(database_url: DatabaseUrl = None, app_role: AppRoles = None) -> None
 
 @app.command()
 def status(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
-    """Say which migrations are installed and which are pending. Exits with 1 when some are pending."""
+    """Say what is installed and what is pending. Exits with 1 when `tenantry db migrate` has something to do."""
     from tenantry import schema
 
     with connect(database_url) as connection:
@@ -53,15 +53,28 @@ def status(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
         typer.echo(f"installed {found.installed}, available {found.available}")
         for name in found.pending:
             typer.echo(f"pending {name}")
-    raise typer.Exit(1 if found.pending else 0)
+        if found.newer:
+            typer.echo("a newer release installed it")
+        elif not found.pending and not found.functions_current:
+            typer.echo("pending functions")
+    raise typer.Exit(0 if found.current else 1)
 
 
 @app.command()
-def sql(app_role: AppRoles = None) -> None:
-    """Print the whole schema as SQL, for psql, Alembic, Drizzle or Prisma."""
+def sql(
+    app_role: AppRoles = None,
+    after: Annotated[
+        int, typer.Option("--from", metavar="N", help="Only what comes after migration N, and the functions.")
+    ] = 0,
+    transactions: Annotated[
+        bool,
+        typer.Option("--transactions/--no-transactions", help="Whether each step begins and commits one of its own."),
+    ] = True,
+) -> None:
+    """Print the schema as SQL, for psql, Alembic, Drizzle or Prisma."""
     from tenantry import schema
 
-    typer.echo(schema.sql(app_roles=app_role or ()))
+    typer.echo(schema.sql(app_role or (), after=after, transactions=transactions))
 
 
 @app.command()

@@ -11,6 +11,7 @@ import typer
 from tenantry import mirror, roles, schema
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect, run
+from tenantry.errors import ConfigurationError
 
 app = typer.Typer(help="Show and apply the map from Clerk roles to the app's permissions.", no_args_is_help=True)
 
@@ -59,11 +60,16 @@ def apply(database_url: DatabaseUrl = None, file: RolesFile = None, as_json: Jso
 
 
 def _load(file: Path | None) -> roles.RoleMap:
-    if file is not None:
-        return roles.load(file)
-    from tenantry.settings import Settings
+    if file is None:
+        from tenantry.settings import Settings
 
-    return roles.load(Settings.from_env().roles_file)
+        file = Settings.from_env().roles_file
+    if file is None:
+        # Never the defaults in its place: started in the wrong folder, that would be a silent change.
+        raise ConfigurationError(
+            "There is no tenantry.toml here.", hint="Go to your app's folder, or name the file with --file."
+        )
+    return roles.load(file)
 
 
 def _read_roles(connection: Any) -> frozenset[str]:

@@ -65,10 +65,13 @@ revoke all on all sequences in schema tenantry from public, tenantry_tenant, ten
 revoke all on all functions in schema tenantry from public, tenantry_tenant, tenantry_app, tenantry_bypass;
 
 grant select on tenantry.tenants, tenantry.users, tenantry.tenant_memberships, tenantry.members, tenantry.invitations,
-  tenantry.domains, tenantry.roles, tenantry.permissions, tenantry.role_permissions to tenantry_tenant, tenantry_bypass;
-grant select on tenantry.migrations, tenantry.table_isolation, tenantry.clerk_instance to tenantry_app, tenantry_tenant, tenantry_bypass;
+  tenantry.domains, tenantry.roles, tenantry.permissions, tenantry.role_permissions to tenantry_tenant;
+grant select on tenantry.migrations, tenantry.table_isolation, tenantry.clerk_instance to tenantry_app, tenantry_tenant;
 -- The operator's view, without a tenant: deliveries, changes, runs. Not for tenantry_tenant.
-grant select on tenantry.webhook_events, tenantry.changes, tenantry.consumers, tenantry.reconcile_runs to tenantry_app, tenantry_bypass;
+grant select on tenantry.webhook_events, tenantry.changes, tenantry.consumers, tenantry.reconcile_runs to tenantry_app;
+-- A dump runs as the bypass: it reads everything.
+grant select on all tables in schema tenantry to tenantry_bypass;
+grant select on all sequences in schema tenantry to tenantry_bypass;
 grant references (id) on tenantry.tenants to tenantry_app;  -- for the foreign keys of isolated tables
 
 -- Entry points for the app's logins, and what those of them that run with the caller's rights call in turn.

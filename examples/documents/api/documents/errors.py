@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import IntegrityError
@@ -77,7 +77,11 @@ async def answer_invalid_input(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/documents/") and any(_place(found) == "id" for found in error.errors()):
         return await _page(request, 404, "Page not found", "There is no such document.")
     if not is_page(request):
-        return await request_validation_exception_handler(request, error)
+        # Without what was sent: it may hold what JSON cannot (NaN, lone surrogates).
+        found = [
+            {name: value for name, value in each.items() if name in ("type", "loc", "msg")} for each in error.errors()
+        ]
+        return JSONResponse({"detail": found}, status_code=422)
     return await _page(request, 422, "Please check what you wrote", _explain(error.errors()))
 
 

@@ -1,7 +1,7 @@
 -- The context of a decision: who acts where, as what, and what that permits.
 --
--- `permissions` are the token's while its role holds; where the mirror's role is newer, those of that role, limited to
--- the features the token's plan has. `system_permissions` (`org:sys_*`) are never in a token and always the mirrored
+-- `permissions` are the token's while it lasts and its role holds as it was; where the mirror has another role for the
+-- member, or a newer definition of the role, those of the mirrored role, limited to the features the token's plan has. `system_permissions` (`org:sys_*`) are never in a token and always the mirrored
 -- role's. `app_permissions` are the app's own map; a personal account has no role, and its owner may do everything in
 -- it. `features`, of the token, is null where it tells none.
 create or replace function tenantry.describe_context(
@@ -10,7 +10,13 @@ returns jsonb language plpgsql stable as $$
 declare
   of_role     text[] := tenantry.permissions_of_role(role);
   permissions text[];
-  from_token  constant boolean := identity <> '{}' and role is not distinct from tenantry.role_key(tenantry.clerk_text(identity, 'role'));
+  from_token  constant boolean := identity <> '{}'
+    and role is not distinct from tenantry.role_key(tenantry.clerk_text(identity, 'role'))
+    and tenantry.clerk_time(identity -> 'expires_at') > now()
+    and not exists (
+      select from tenantry.roles as r
+      where r.key = describe_context.role and r.ended_at is null
+        and tenantry.clerk_time(identity -> 'issued_at') <= date_trunc('second', r.observed_at));
 begin
   if of_role is null and membership.role = describe_context.role then
     of_role := membership.permissions;

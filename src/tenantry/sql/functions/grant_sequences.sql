@@ -14,9 +14,8 @@ begin
     if written then
       execute format('grant usage on sequence %s to tenantry_tenant', drawn);  -- not SELECT: last_value tells volume
     end if;
-    if written or mode = 'read' then
-      execute format('grant usage, select, update on sequence %s to tenantry_bypass', drawn);
-    end if;
+    execute format('grant %s on sequence %s to tenantry_bypass',
+      case when written or mode = 'read' then 'usage, select, update' else 'select' end, drawn);
   end loop;
 end
 $$;

@@ -1,5 +1,6 @@
 -- Sets what tenants (and the bypass) may do with a table and the sequences its columns draw from, and takes every
--- right from PUBLIC. `mode`: write, read or none. Nobody keeps TRUNCATE, which asks no policy; not the owner either.
+-- right from PUBLIC. `mode`: write, read or none, where the bypass reads, for dumps. Nobody keeps TRUNCATE, which asks no
+-- policy; not the owner either.
 create or replace function tenantry.grant_table(relation regclass, mode text)
 returns void language plpgsql as $$
 declare
@@ -17,8 +18,8 @@ begin
   if mode <> 'none' then
     perform tenantry.grant_schema(namespace);
     execute format('grant %s on %s to tenantry_tenant', case mode when 'write' then 'select, insert, update, delete' else 'select' end, relation);
-    execute format('grant select, insert, update, delete on %s to tenantry_bypass', relation);
   end if;
+  execute format('grant %s on %s to tenantry_bypass', case mode when 'none' then 'select' else 'select, insert, update, delete' end, relation);
   perform tenantry.grant_sequences(relation, mode);
 end
 $$;

@@ -8,8 +8,9 @@ declare
 begin
   letter.message_id := delivery ->> 'message_id';
   letter.digest := sha256(convert_to(delivery ->> 'body', 'UTF8'));
-  event := (delivery ->> 'body')::jsonb;
+  event := tenantry.read_body(delivery ->> 'body');
   letter.type := tenantry.clerk_text(event, 'type');
+  letter.user_id := tenantry.user_of_event(event);
   letter.instance_id := tenantry.clerk_text(event, 'instance_id');
   letter.occurred_at := coalesce(
     tenantry.clerk_time(event -> 'timestamp'), tenantry.clerk_time(delivery -> 'sent_at'), clock_timestamp());
@@ -41,12 +42,12 @@ exception
   when sqlstate 'TY010' then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
-    letter.body := delivery ->> 'body';
+    letter.body := tenantry.body_of_dead_letter(delivery, event);
     get stacked diagnostics letter.error = pg_exception_detail;
   when data_exception or program_limit_exceeded then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
-    letter.body := delivery ->> 'body';
+    letter.body := tenantry.body_of_dead_letter(delivery, event);
     letter.error := sqlerrm;  -- not its detail, which quotes the body
 end
 $$;

@@ -36,9 +36,9 @@ begin
       when 'permissions' then
         s.permissions := s.permissions || tenantry.read_permission(object, observed_at);
       when 'sessions' then
-        -- No accepted token lives longer than a day (`tokens.py` refuses it).
-        s.ended_sessions := s.ended_sessions
-          || row(object ->> 'id', observed_at, observed_at + interval '25 hours')::tenantry.ended_sessions;
+        -- No accepted token lives longer than a day (`tokens.py` refuses it), and none counts a day after it expired.
+        s.ended_sessions := s.ended_sessions || row(
+          object ->> 'id', observed_at, greatest(observed_at, now()) + interval '49 hours')::tenantry.ended_sessions;
       else
         perform tenantry.raise_error('TY010', format('unknown kind %L', kind));
     end case;

@@ -7,6 +7,7 @@ create table tenantry.webhook_events (
   type        text,
   instance_id text,
   org_id      text,                          -- the organization it is about, where it names one
+  user_id     text,                          -- the user it is about or names: whose deletion erases `data` and `body`
   outcome     text not null,
   error_code  text,                          -- SQLSTATE, for failed and refused
   error       text,
@@ -14,11 +15,12 @@ create table tenantry.webhook_events (
   conflicts   integer not null default 0,    -- how often that happened
   occurred_at timestamptz,                   -- Clerk's clock
   received_at timestamptz not null default clock_timestamp(),  -- ours
-  data        jsonb,                         -- the event, for types the mirror uses
+  data        jsonb,                         -- the event, for types the mirror uses; not of a deleted user
   body        text,                          -- the delivery as it came, for dead letters alone
   constraint webhook_events_outcome check (outcome in ('applied', 'stale', 'ignored', 'failed', 'refused'))
 );
 create index webhook_events_by_time on tenantry.webhook_events (received_at);
+create index webhook_events_of_user on tenantry.webhook_events (user_id) where data is not null or body is not null;
 create index webhook_events_dead_letters on tenantry.webhook_events (received_at) where outcome in ('failed', 'refused');
 
 -- Sessions ended, removed or revoked: their tokens are refused until none can be valid any more.

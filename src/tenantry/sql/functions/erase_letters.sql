@@ -1,0 +1,11 @@
+-- Empties the inbox of what it holds about those of these users who are deleted: what came before the deletion, and what
+-- comes late. The lock that merging took on the user lets no letter slip between.
+create or replace function tenantry.erase_letters(user_ids text[])
+returns void language plpgsql as $$
+begin
+  update tenantry.webhook_events as e set data = null, body = null
+  from tenantry.users as u
+  where u.id = any (user_ids) and u.deleted_at is not null
+    and e.user_id = u.id and (e.data is not null or e.body is not null);
+end
+$$;
