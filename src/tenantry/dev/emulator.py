@@ -47,6 +47,14 @@ class LocalClerk:
         options = " ".join(_curl_option(name, value) for name, value in given.items())
         return f"curl -s {self.url}/emulator/token {options}"
 
+    def removal_command(self, person: Person, organization: str) -> str:
+        """A shell command that removes somebody from an organization, through the Backend API."""
+        user = self._emulator.store.users.find(person.email)
+        wanted = self._emulator.store.organizations.find(organization)
+        path = f"/v1/organizations/{wanted.id}/memberships/{user.id}"
+        secret = self.environment()["CLERK_SECRET_KEY"]
+        return f'curl -s -X DELETE -H "Authorization: Bearer {secret}" {self.url}{path}'
+
     def _describe(self, user: User) -> Person:
         state = self._emulator.store.state
         memberships = tuple(

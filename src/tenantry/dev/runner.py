@@ -167,22 +167,24 @@ def _summarize(options: Options, app_url: str, database: LocalDatabase, clerk: L
 
 
 def _next_steps(options: Options, app_url: str, clerk: LocalClerk) -> list[tuple[str, str]]:
-    """Command lines in an order that works: sign in, use the app, and in the demo sign in elsewhere."""
+    """What to do in an order that works: look, sign in, use the app, be removed; in the demo, sign in elsewhere."""
     pairs = [(person, organization) for person in clerk.people() for organization, _ in person.memberships]
     if not pairs:
         return []
     person, organization = pairs[0]
     signed = 'curl -s -H "Authorization: Bearer $TOKEN"'
     steps = [(f"sign in as {person.name} in {organization}", f"TOKEN=$({clerk.token_command(person, organization)})")]
+    removal = (
+        f"remove them from {organization}: the token above is refused at once",
+        f"{clerk.removal_command(person, organization)} -o /dev/null; {signed} {app_url}/",
+    )
     if options.app:
-        return [*steps, ("ask the app", f"{signed} {app_url}/")]
+        return [("open the app", app_url), *steps, ("ask the app", f"{signed} {app_url}/"), removal]
     note = """-H 'Content-Type: application/json' -d '{"text": "hello"}'"""
     steps += [("write a note", f"{signed} {note} {app_url}/notes"), ("read the notes", f"{signed} {app_url}/notes")]
     for person, elsewhere in pairs:
         if elsewhere != organization:
             sign_in = f"TOKEN=$({clerk.token_command(person, elsewhere)})"
-            return [
-                *steps,
-                (f"read them as {person.name} in {elsewhere}: none", f"{sign_in}; {signed} {app_url}/notes"),
-            ]
+            steps.append((f"read them as {person.name} in {elsewhere}: none", f"{sign_in}; {signed} {app_url}/notes"))
+            break
     return steps
