@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 
 from tenantry.errors import ClerkUnavailable, ConfigurationError, InvalidToken, TenantryError
 from tenantry.settings import Settings
-from tenantry.tokens import FixedKey, KeySource
+from tenantry.tokens import MIN_KEY_BITS, FixedKey, KeySource
 
 _FRESH_SECONDS = 60 * 60
 _UNKNOWN_KID_SECONDS = 30
@@ -22,7 +22,6 @@ _EMPTY_RETRY_SECONDS = 10  # meanwhile requests with a token are answered at onc
 _TIMEOUT_SECONDS = 3
 _MAX_JWKS_BYTES = 256 * 1024
 _MAX_KEYS = 64
-_MIN_KEY_BITS = 2048
 
 
 def find_keys(settings: Settings) -> KeySource:
@@ -174,7 +173,7 @@ def _read_key(entry: Mapping[str, Any]) -> RSAPublicKey | None:
         key = RSAPublicNumbers(e, n).public_key()
     except (KeyError, TypeError, ValueError):
         return None
-    return key if key.key_size >= _MIN_KEY_BITS else None
+    return key if key.key_size >= MIN_KEY_BITS else None
 
 
 def _shorten(kid: str | None) -> str:

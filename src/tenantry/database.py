@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tenantry.errors import ConfigurationError, DatabaseUnavailable, SchemaError, TenantryError, from_sqlstate
+from tenantry import mirror
+from tenantry.errors import ConfigurationError, DatabaseUnavailable, SchemaError, TenantryError
 
 if TYPE_CHECKING:
     import psycopg
@@ -44,10 +45,10 @@ def explain(error: psycopg.Error) -> TenantryError:
     """What the database said, as an error of ours."""
     import psycopg
 
+    if known := mirror.read_error(error):
+        return known
     said = error.diag
     message = said.message_primary or str(error).strip()
-    if known := from_sqlstate(error.sqlstate, message, detail=said.message_detail, hint=said.message_hint):
-        return known
     if error.sqlstate in ("3F000", "42P01", "42883") and "tenantry" in message:
         return SchemaError("The tenantry schema is not installed here.", hint="Run `tenantry db migrate`.")
     if error.sqlstate == "42501" and "tenantry" in message:

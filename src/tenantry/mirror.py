@@ -73,11 +73,6 @@ def set_tenant_by_id(tenant_id: UUID, reason: str, user_id: str | None) -> Call:
     )
 
 
-def bypass_tenant(reason: str) -> Call:
-    """Opens every tenant to the transaction."""
-    return Call("bypass_tenant_v1", ("text",), (reason,))
-
-
 def record_events(deliveries: Iterable[Delivery], *, keep_private_metadata: bool = False) -> Call:
     """Records verified deliveries and merges what they tell; `read_outcomes` reads the answer."""
     batch = [

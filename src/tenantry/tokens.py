@@ -55,7 +55,7 @@ Headers = Mapping[str, str] | Iterable[tuple[bytes, bytes]]
 MAX_TOKEN_LENGTH = 16 * 1024
 _SESSION_CATEGORY = "cl_B7d4PD111AAA"
 _OPAQUE_PREFIXES = ("ak_", "mt_", "oat_")
-_MIN_KEY_BITS = 2048
+MIN_KEY_BITS = 2048
 _PADDING, _SHA256 = PKCS1v15(), SHA256()
 
 
@@ -170,9 +170,9 @@ class FixedKey:
             key = load_pem_public_key(pem.encode())
         except (ValueError, UnsupportedAlgorithm):
             key = None
-        if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_KEY_BITS:
+        if not isinstance(key, RSAPublicKey) or key.key_size < MIN_KEY_BITS:
             raise ConfigurationError(
-                f"CLERK_JWT_KEY is not a public RSA key of at least {_MIN_KEY_BITS} bits in PEM form.",
+                f"CLERK_JWT_KEY is not a public RSA key of at least {MIN_KEY_BITS} bits in PEM form.",
                 hint="Copy the JWKS public key (PEM) from the API keys page of the Clerk dashboard.",
             )
         self._key = key

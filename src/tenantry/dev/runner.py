@@ -175,7 +175,7 @@ def _next_steps(options: Options, app_url: str, clerk: LocalClerk) -> list[tuple
     signed = 'curl -s -H "Authorization: Bearer $TOKEN"'
     steps = [(f"sign in as {person.name} in {organization}", f"TOKEN=$({clerk.token_command(person, organization)})")]
     removal = (
-        f"remove them from {organization}: the token above is refused at once",
+        f"remove {person.name} from {organization}: the token above is refused at once",
         f"{clerk.removal_command(person, organization)} -o /dev/null; {signed} {app_url}/",
     )
     if options.app:
