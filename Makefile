@@ -25,7 +25,7 @@ check: $(READY) ## style, types, import boundaries, the snippets in the docs
 lock: ## pin what pyproject.toml asks for, with hashes; make lock ARGS=--upgrade takes newer releases
 	uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header \
-		--extra dev --extra sqlalchemy --extra fastapi --group test --group check \
+		--extra dev --extra sqlalchemy --extra fastapi --extra psycopg --group test --group check \
 		pyproject.toml -o requirements/dev.txt
 
 clean: ## the virtual environment, caches and local data

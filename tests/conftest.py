@@ -31,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(*tools): skip, with a reason, where one of these tools is missing")
+    config.addinivalue_line("markers", "attack(*numbers): shows that these scenarios of tests/attacks do not happen")
+    config.addinivalue_line("markers", "breach(*numbers): shows that they do happen once the defence is removed")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -65,6 +67,8 @@ TOOLS: dict[str, Callable[[], bool]] = {
     "psql": lambda: shutil.which("psql") is not None,
     "git": lambda: shutil.which("git") is not None,
     "chromium": has_chromium,
+    "pgbouncer": lambda: shutil.which("pgbouncer") is not None,
+    "redis-server": lambda: shutil.which("redis-server") is not None,
 }
 
 
