@@ -297,6 +297,7 @@ def test_everything_belongs_to_the_owner_role(mirror: Mirror) -> None:
 
 # What queries, policies and defaults of a tenant use, and the four that must be called there only to be refused.
 INSIDE_A_TENANT = {
+    "current_context",
     "current_tenant_id",
     "current_org_id",
     "current_user_id",

@@ -34,6 +34,21 @@ create or replace trigger note_memberships_inserted after insert on tenantry.ten
 create or replace trigger note_memberships_updated after update on tenantry.tenant_memberships
   referencing old table as old_rows new table as new_rows for each statement execute function tenantry.note_memberships_updated();
 
+-- What roles permit is kept ready to be read; a statement on no row makes it so for what is there already.
+do $$
+declare
+  source text;
+begin
+  foreach source in array array['roles', 'permissions', 'role_permissions'] loop
+    execute format('create or replace trigger lock_role_grants before insert or update or delete on tenantry.%I
+      for each statement execute function tenantry.lock_role_grants()', source);
+    execute format('create or replace trigger refresh_role_grants after insert or update or delete on tenantry.%I
+      for each statement execute function tenantry.refresh_role_grants()', source);
+  end loop;
+end
+$$;
+delete from tenantry.role_permissions where false;
+
 -- Inside a tenant one sees that tenant, its members and their users: neither the inbox nor anyone else. The owner's
 -- definer functions are not confined (no FORCE); the bypass sees all.
 do $$
@@ -92,7 +107,7 @@ begin
       execute format('grant execute on function %s to tenantry_app', f.signature);
     end if;
     if f.name in (
-        'current_tenant_id', 'current_org_id', 'current_user_id', 'has_role', 'has_permission', 'can',
+        'current_context', 'current_tenant_id', 'current_org_id', 'current_user_id', 'has_role', 'has_permission', 'can',
         'permission_matches', 'role_key', 'raise_error', 'refuse_second_context', 'set_tenant_v1',
         'set_tenant_by_id_v1', 'bypass_tenant_v1', 'end_bypass_v1') then
       execute format('grant execute on function %s to tenantry_app, tenantry_tenant, tenantry_bypass', f.signature);

@@ -2,10 +2,13 @@
 create or replace function tenantry.can(permission text)
 returns boolean language plpgsql stable parallel safe as $$
 declare
-  pattern text;
+  patterns constant jsonb := tenantry.current_context() -> 'app_permissions';
+  pattern  text;
 begin
-  perform tenantry.current_tenant_id();
-  foreach pattern in array string_to_array(current_setting('tenantry.app_permissions', true), ',') loop
+  if patterns = 'null' then  -- the app itself
+    return tenantry.permission_matches('*', permission);
+  end if;
+  for pattern in select jsonb_array_elements_text(patterns) loop
     if tenantry.permission_matches(pattern, permission) then
       return true;
     end if;

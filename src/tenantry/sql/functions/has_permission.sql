@@ -3,9 +3,10 @@
 create or replace function tenantry.has_permission(permission text)
 returns boolean language plpgsql stable parallel safe as $$
 declare
-  held constant text := current_setting('tenantry.permissions', true);
+  context constant jsonb := tenantry.current_context();
+  wanted  constant text := tenantry.role_key(permission);
 begin
-  perform tenantry.current_tenant_id();
-  return coalesce(held = '*' or tenantry.role_key(permission) = any (string_to_array(held, ',')), false);
+  return coalesce(
+    context -> 'permissions' = 'null' or context -> 'permissions' ? wanted or context -> 'system_permissions' ? wanted, false);
 end
 $$;

@@ -2,7 +2,6 @@
 create or replace function tenantry.has_role(role text)
 returns boolean language plpgsql stable parallel safe as $$
 begin
-  perform tenantry.current_tenant_id();
-  return coalesce(tenantry.role_key(role) = current_setting('tenantry.role', true), false);
+  return coalesce(tenantry.role_key(role) = tenantry.current_context() ->> 'role', false);
 end
 $$;

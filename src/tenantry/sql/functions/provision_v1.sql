@@ -12,20 +12,20 @@ set search_path = pg_catalog, tenantry, pg_temp
 set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
-  user_id   constant text := tenantry.clerk_text(identity, 'user_id');
-  org_id    constant text := tenantry.clerk_text(identity, 'org_id');
+  facts     constant tenantry.identity_facts := tenantry.read_identity(identity);
+  user_id   constant text := facts.user_id;
+  org_id    constant text := nullif(facts.org_id, '');
   snapshots tenantry.snapshots;
   tenant    tenantry.tenants;
   person    tenantry.users;
   changed   text[];
 begin
-  perform tenantry.check_identity(identity);
-  if tenantry.clerk_time(identity -> 'expires_at') <= now() then
+  if to_timestamp(facts.expires_at::double precision) <= now() then
     perform tenantry.raise_error('TY019', format('user %s', user_id));
-  elsif org_id is null and identity -> 'personal_account' is distinct from 'true' then
+  elsif org_id is null and facts.personal_account is distinct from 'true' then
     perform tenantry.raise_error('TY017', format('user %s', user_id));
   end if;
-  perform tenantry.bind_instance(tenantry.clerk_text(identity, 'instance_id'));
+  perform tenantry.bind_instance(nullif(facts.instance_id, ''));
   perform tenantry.state_cause('token');
   person.id := user_id;
   snapshots.users := array[person];

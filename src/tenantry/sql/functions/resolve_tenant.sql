@@ -28,6 +28,6 @@ begin
   if tenant.clerk_user_id is distinct from user_id and (membership.id is null or membership.ended_at is not null) then
     perform tenantry.raise_error('TY012', format('user %s, tenant %s', user_id, tenant_id));
   end if;
-  return tenantry.describe_context('{}', tenant, user_id, membership.role, membership);
+  return tenantry.describe_context(null, tenant, user_id, membership.role, membership.permissions, null);
 end
 $$;

@@ -140,4 +140,14 @@ create table tenantry.role_permissions (
 insert into tenantry.role_permissions values
   ('org:admin', '*'), ('org:member', '*:read'), ('org:basic_member', '*:read');
 
+-- What each role permits, out of the three tables above: refresh_role_grants keeps it, every transaction with a tenant
+-- reads one row of it.
+create table tenantry.role_grants (
+  role               text primary key,
+  permissions        jsonb,                  -- of Clerk's definition; null where the mirror has not seen the role
+  system_permissions jsonb,                  -- those that begin with `org:sys_`
+  app_permissions    jsonb not null,         -- patterns of the app's own map
+  observed_at        timestamptz             -- when the newest live definition was true
+);
+
 drop table tenantry.merge_columns;

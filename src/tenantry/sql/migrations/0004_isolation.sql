@@ -10,3 +10,20 @@ create table tenantry.table_isolation (
   constraint table_isolation_mode check (mode in ('isolated', 'read', 'write', 'none')),
   constraint table_isolation_key check (mode <> 'isolated' or (tenant_column is not null and tenant_key in ('id', 'clerk_org_id')))
 );
+
+-- A verified token's facts as set_tenant_v1 takes them. The rest is jsonb because any caller may have written it: a
+-- cast that fails here would be no error of ours.
+create type tenantry.identity_facts as (
+  user_id           text,
+  org_id            text,
+  org_slug          text,
+  session_id        text,
+  instance_id       text,
+  role              text,
+  permissions       jsonb,
+  features          jsonb,
+  issued_at         jsonb,
+  expires_at        jsonb,
+  personal_account  jsonb,
+  membership_source text
+);
