@@ -4,9 +4,11 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .venv-bench/bin
+BENCH_READY := .venv-bench/.ready
 SNIPPETS := $(wildcard tests/docs)
 
-.PHONY: dev test check lock clean
+.PHONY: dev test check bench lock clean
 
 dev: $(READY) ## PostgreSQL, the Clerk emulator and the example app, on this machine alone
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec tenantry dev --app documents.main:app --app-dir examples/documents/api \
@@ -21,6 +23,9 @@ check: $(READY) ## style, types, import boundaries, the snippets in the docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(if $(SNIPPETS),$(BIN)/pytest -q $(SNIPPETS))
+
+bench: $(BENCH_READY) ## what Tenantry costs, as ratios to floors; make bench ARGS="webhook --quick"
+	@PYTHONPATH="$${PYTHONPATH:-$(CURDIR)/src}" $(BENCH)/python -m benchmarks $(ARGS)
 
 lock: ## pin what pyproject.toml asks for, with hashes; make lock ARGS=--upgrade takes newer releases
 	uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes \
@@ -37,4 +42,10 @@ $(READY): requirements/dev.txt pyproject.toml
 	@echo "Installing the pinned dependencies into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BENCH_READY): requirements/bench.txt
+	@test -x $(BENCH)/python || $(PYTHON) -m venv .venv-bench
+	@echo "Installing what the benchmarks compare with into .venv-bench ..."
+	@$(BENCH)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@

@@ -119,6 +119,7 @@ async def test_the_loop_goes_on_during_a_fetch(clerk: Clerk, jwks: Jwks) -> None
     assert turns > 5
 
 
+@pytest.mark.attack(69)
 async def test_a_thousand_unknown_key_ids_cause_one_fetch_in_thirty_seconds(
     clerk: Clerk, jwks: Jwks, clock: Clock
 ) -> None:
@@ -144,6 +145,7 @@ async def test_a_token_without_a_key_id_causes_no_fetch(clerk: Clerk, jwks: Jwks
     assert clerk.requests == []
 
 
+@pytest.mark.attack(70)
 async def test_a_new_key_is_found_as_soon_as_a_fetch_is_due(clerk: Clerk, jwks: Jwks, clock: Clock) -> None:
     await jwks.find("ins_1")
     clerk.signers = [ONE, TWO]
@@ -154,6 +156,7 @@ async def test_a_new_key_is_found_as_soon_as_a_fetch_is_due(clerk: Clerk, jwks: 
     assert jwks.revision == 0
 
 
+@pytest.mark.attack(70)
 async def test_a_flood_does_not_keep_a_new_key_away(clerk: Clerk, jwks: Jwks, clock: Clock) -> None:
     await jwks.find("ins_1")
     clerk.signers = [ONE, TWO]
@@ -176,6 +179,7 @@ async def test_keys_are_refreshed_in_the_background_after_an_hour(clerk: Clerk, 
     assert (len(clerk.requests), jwks.revision) == (2, 1)
 
 
+@pytest.mark.attack(70)
 async def test_a_withdrawn_key_ends_what_it_had_verified(clerk: Clerk, jwks: Jwks, clock: Clock) -> None:
     clerk.signers = [ONE, TWO]
     verifier = Verifier(jwks, issuers=[ISSUER], authorized_parties=[ORIGIN])
@@ -191,6 +195,7 @@ async def test_a_withdrawn_key_ends_what_it_had_verified(clerk: Clerk, jwks: Jwk
     await verifier.verify(TWO.sign())
 
 
+@pytest.mark.attack(70)
 async def test_stale_keys_survive_an_outage_of_clerk(clerk: Clerk, jwks: Jwks, clock: Clock) -> None:
     await jwks.find("ins_1")
     for status, body in ((500, None), (200, b"<html>"), (200, b'{"keys": []}'), (302, None)):

@@ -173,6 +173,7 @@ UNAUTHENTICATED: dict[str, tuple[Callable[[], str | None], str]] = {
 }
 
 
+@pytest.mark.attack(60, 65, 66, 67, 76)
 @pytest.mark.parametrize("kind", UNAUTHENTICATED)
 async def test_whoever_is_not_known_gets_a_401_with_its_own_code(
     world: World, kind: str, caplog: pytest.LogCaptureFixture
@@ -189,6 +190,7 @@ async def test_whoever_is_not_known_gets_a_401_with_its_own_code(
             assert not part or part not in answer.text + caplog.text
 
 
+@pytest.mark.attack(72)
 async def test_an_ended_session_is_a_401(world: World) -> None:
     at = now_ms()
     ended = clerk_session("sess_of_user_1", user_id="user_1", at=at, status="ended")
@@ -207,6 +209,7 @@ REFUSED: dict[str, tuple[list[Callable[[], Any]], dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.attack(72, 77, 94)
 @pytest.mark.parametrize("kind", REFUSED)
 async def test_whoever_may_not_enter_gets_a_403_with_its_own_code(world: World, kind: str) -> None:
     events, claims, code = REFUSED[kind]
@@ -223,6 +226,7 @@ async def test_a_token_of_another_instance_is_a_403(world: World) -> None:
     assert code_of(await world.get("/tenant")) == (403, "wrong_instance")
 
 
+@pytest.mark.attack(72)
 async def test_a_removed_member_is_out_at_once_with_a_token_that_is_still_valid(world: World) -> None:
     valid = bearer()
     await world.deliver(joined())
@@ -256,6 +260,7 @@ async def test_the_organization_a_client_expects_may_be_stated_by_id_or_slug(wor
     assert (await world.client.get(f"/orgs/{expected}/tenant", headers=bearer())).json() == "org_1"
 
 
+@pytest.mark.attack(63)
 @pytest.mark.parametrize("expected", ["org_2", "slug-of-org_2", "", "ORG_1", "org_1x", "org_1,org_2"])
 async def test_another_expected_organization_is_a_409(world: World, expected: str) -> None:
     stated = bearer() | {"Tenantry-Expected-Org": expected}
@@ -268,6 +273,7 @@ async def test_the_last_of_two_expectations_counts_as_much_as_the_first(world: W
     assert code_of(await world.client.get("/tenant", headers=stated)) == (409, "organization_mismatch")
 
 
+@pytest.mark.attack(62)
 async def test_another_organizations_path_is_a_409(world: World) -> None:
     for org in ("org_2", "slug-of-org_2", "%6frg_2"):
         answer = await world.client.get(f"/orgs/{org}/tenant", headers=bearer())
@@ -340,6 +346,7 @@ async def test_a_personal_account_is_a_tenant_where_the_setting_allows_it(databa
         assert (await world.get("/documents", "user_1", "org_1")).json() == []
 
 
+@pytest.mark.attack(60)
 async def test_an_answered_context_does_not_show_the_tokens_claims(world: World) -> None:
     shown = (await world.get("/context")).json()
     assert shown["org_id"] == "org_1"
@@ -372,6 +379,7 @@ async def test_requires_refuses_whoever_lacks_any_of_it(world: World) -> None:
         assert code_of(await world.client.get("/for/several", headers=lacking[name])) == (403, "permission_denied")
 
 
+@pytest.mark.attack(72)
 async def test_a_demoted_admin_loses_the_role_at_once(world: World) -> None:
     valid = bearer(role="admin")
     assert (await world.client.get("/for/role", headers=valid)).status_code == 200
@@ -387,6 +395,7 @@ def test_requires_wants_something_to_require() -> None:
 # --- what chooses the tenant ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(61)
 async def test_nothing_but_the_verified_token_chooses_the_tenant(world: World) -> None:
     for org in ("org_1", "org_2"):
         await world.client.post("/documents", headers=bearer(f"user_of_{org}", org), content=f"plans of {org}")
@@ -401,12 +410,14 @@ async def test_nothing_but_the_verified_token_chooses_the_tenant(world: World) -
     assert answer.json() == ["plans of org_1"]
 
 
+@pytest.mark.attack(71)
 async def test_a_planted_cookie_of_another_name_signs_nobody_in(world: World) -> None:
     for name in ("__session_", "__session_planted", "__Session", "session", "x__session", "__session "):
         answer = await world.client.get("/me", headers={"Cookie": f"{name}x={token()}"})
         assert code_of(answer) == (401, "missing_token")
 
 
+@pytest.mark.attack(71)
 async def test_the_own_suffixed_cookie_beats_a_planted_plain_one(database: Database) -> None:
     key = "pk_test_" + "aGFwcHktb3R0ZXItMTIuY2xlcmsuYWNjb3VudHMuZGV2JA"
     async with serving(database, build, publishable_key=key) as world:
@@ -434,6 +445,7 @@ async def test_of_two_authorization_headers_the_first_counts_alone(world: World)
     assert (await world.client.get("/tenant", headers=headers[::-1])).json()["org_id"] == "org_2"
 
 
+@pytest.mark.attack(78)
 async def test_a_cookie_on_an_unsafe_request_needs_the_apps_origin(world: World) -> None:
     cookie = {"Cookie": f"__session={token()}"}
     assert (await world.client.get("/tenant", headers=cookie)).status_code == 200
@@ -470,6 +482,7 @@ async def test_in_development_the_apps_own_origin_will_do(database: Database) ->
             assert code_of(await world.client.post("/documents", headers=foreign)) == (403, "untrusted_origin")
 
 
+@pytest.mark.attack(66)
 async def test_a_cookie_without_configured_parties_is_refused_outside_development(database: Database) -> None:
     live = {"secret_key": "sk_live_0123456789", "authorized_parties": frozenset()}
     async with serving(database, build, **live) as world:
@@ -537,6 +550,7 @@ async def test_background_tasks_streams_and_tasks_keep_their_tenant(world: World
     assert lines == ['["plans of org_2"]'] * 3
 
 
+@pytest.mark.attack(53)
 @pytest.mark.parametrize("outside", [True, False])
 async def test_the_apps_own_base_http_middleware_does_not_lose_the_tenant(database: Database, outside: bool) -> None:
     async def dispatch(request: Request, call_next: Any) -> Any:
@@ -557,6 +571,7 @@ async def test_the_apps_own_base_http_middleware_does_not_lose_the_tenant(databa
         assert code_of(await world.client.get("/documents")) == (401, "missing_token")
 
 
+@pytest.mark.attack(54)
 async def test_a_thread_of_the_apps_own_fails_closed(world: World) -> None:
     def look() -> None:
         try:
@@ -575,6 +590,7 @@ async def test_a_thread_of_the_apps_own_fails_closed(world: World) -> None:
     assert world.seen == ["no_tenant"]
 
 
+@pytest.mark.attack(54)
 async def test_a_worker_started_in_a_request_does_not_act_for_its_tenant_afterwards(world: World) -> None:
     queue: asyncio.Queue[None] = asyncio.Queue()
     workers: list[asyncio.Task[list[str]]] = []
@@ -603,6 +619,7 @@ async def test_nothing_is_left_of_a_request_when_it_is_over(world: World) -> Non
     assert code_of(await world.client.get("/documents")) == (401, "missing_token")
 
 
+@pytest.mark.attack(53)
 async def test_interleaved_requests_of_two_tenants_never_mix(world: World) -> None:
     barrier = asyncio.Barrier(2)
 
@@ -626,6 +643,7 @@ async def test_interleaved_requests_of_two_tenants_never_mix(world: World) -> No
     assert two.json() == [["plans of org_2"], ["plans of org_2"], "org_2"] * 5
 
 
+@pytest.mark.attack(73)
 async def test_a_just_created_organization_is_let_in_before_its_webhook(world: World) -> None:
     answers = await asyncio.gather(
         *(world.get("/documents" if n % 2 else "/tenant", f"user_{n % 5}", "org_new") for n in range(20))

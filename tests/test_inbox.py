@@ -76,6 +76,7 @@ async def test_deliveries_that_wait_share_calls_and_each_gets_its_own_outcome() 
     assert sorted(recorder.recorded) == sorted(names)
 
 
+@pytest.mark.attack(97)
 async def test_a_poisoned_delivery_fails_alone() -> None:
     recorder = Recorder()
     tasks = await submit_all(Inbox(recorder, most_calls=1), ["first", "second", "poison", "third"])

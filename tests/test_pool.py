@@ -146,6 +146,16 @@ async def test_a_database_that_stays_silent_is_an_outage_and_heals(database: Dat
         assert (await pool.enter(scope_of(identity()))).org_id == "org_1"
 
 
+async def test_a_server_of_ones_own_keeps_statements_prepared(database: Database) -> None:
+    async with opened(database.dsn(), size=1) as pool:
+        for _ in range(2):
+            await pool.enter(scope_of(identity()))
+        assert pool._pool is not None
+        async with pool._pool.acquire() as connection:
+            entered = "select count(*) from pg_prepared_statements where statement like 'select tenantry.set_tenant_v1(%'"
+            assert await connection.fetchval(entered) == 1
+
+
 async def test_what_only_libpq_knows_does_not_reach_asyncpg(database: Database) -> None:
     joint = "&" if "?" in database.dsn() else "?"
     url = f"{database.dsn()}{joint}channel_binding=prefer&connect_timeout=5&keepalives=1&sslmode=disable"

@@ -85,6 +85,7 @@ async def test_a_genuine_delivery_is_stored_and_becomes_rows(world: World) -> No
     assert world.rows("select clerk_org_id, name from tenantry.tenants") == [("org_1", "Acme")]
 
 
+@pytest.mark.attack(79)
 async def test_a_repeated_delivery_is_a_200_without_effect(world: World) -> None:
     told = event("organization.created", organization())
     assert (await world.post(told, "msg_1")).json()["outcome"] == "applied"
@@ -104,6 +105,7 @@ async def test_an_unused_type_is_a_200(world: World) -> None:
     assert (answer.status_code, answer.json()["outcome"]) == (200, "ignored")
 
 
+@pytest.mark.attack(80)
 async def test_the_same_id_with_other_bytes_is_a_400(world: World) -> None:
     await world.post(event("organization.created", organization()), "msg_1")
     answer = await world.post(event("organization.created", organization(name="Other")), "msg_1")
@@ -111,6 +113,7 @@ async def test_the_same_id_with_other_bytes_is_a_400(world: World) -> None:
     assert world.rows("select name from tenantry.tenants") == [("Acme",)]
 
 
+@pytest.mark.attack(86)
 async def test_another_instances_delivery_is_a_400(world: World) -> None:
     await world.post(event("organization.created", organization()))
     answer = await world.post(event("organization.created", organization("org_2"), instance_id="ins_other"))
@@ -118,6 +121,7 @@ async def test_another_instances_delivery_is_a_400(world: World) -> None:
     assert world.rows("select clerk_org_id from tenantry.tenants") == [("org_1",)]
 
 
+@pytest.mark.attack(81, 83)
 async def test_what_is_not_signed_is_a_400(world: World) -> None:
     headers, body = delivery(event("organization.created", organization()))
     for forged, sent in (
@@ -137,6 +141,7 @@ async def test_what_is_not_signed_is_a_400(world: World) -> None:
     assert stored(world) == {}
 
 
+@pytest.mark.attack(84)
 @pytest.mark.parametrize("odd", [b"[" * 2000 + b"]" * 2000, b"1" * 5000, b"1e131072"], ids=["deep", "long", "huge"])
 async def test_a_signed_ban_is_not_lost_by_what_the_user_wrote_into_their_metadata(world: World, odd: bytes) -> None:
     banned = json.dumps(event("user.updated", user("user_1", banned=True, unsafe_metadata="ODD"))).encode()
@@ -146,6 +151,7 @@ async def test_a_signed_ban_is_not_lost_by_what_the_user_wrote_into_their_metada
     assert world.rows("select banned from tenantry.users") == [(True,)]
 
 
+@pytest.mark.attack(85)
 async def test_without_a_secret_deliveries_are_a_503(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(database, webhook_signing_secrets=()) as world:
         answer = await world.post(event("organization.created", organization()))
@@ -158,6 +164,7 @@ async def test_only_post_is_a_webhook(world: World) -> None:
     assert (await world.client.get("/webhooks/clerk")).status_code == 405
 
 
+@pytest.mark.attack(98)
 async def test_a_webhook_needs_no_token_and_ignores_a_bad_one(world: World) -> None:
     headers, body = delivery(event("organization.created", organization()))
     bad = {"Authorization": "Bearer nonsense", "Tenantry-Expected-Org": "org_9", "Cookie": f"__session={token()}"}
@@ -208,6 +215,7 @@ async def post_raw(
     return sent[0]["status"], json.loads(body), taken
 
 
+@pytest.mark.attack(84)
 async def test_a_body_larger_than_the_limit_is_cut_off_early(database: Database) -> None:
     async with serving(database, webhook_max_bytes=1024) as world:
         status, told, taken = await post_raw(world.app, [b"x" * 100] * 1000)
@@ -221,6 +229,7 @@ async def test_an_announced_length_over_the_limit_is_refused_unread(database: Da
             assert (status, told["code"], taken) == (413, "payload_too_large", 0)
 
 
+@pytest.mark.attack(84)
 @pytest.mark.parametrize("announced", ["10", "-1", "0", "nonsense", "1_0", "\u00b2", "1e9", "000000000000000001025"])
 async def test_a_content_length_that_lies_changes_nothing(database: Database, announced: str) -> None:
     async with serving(database, webhook_max_bytes=1024) as world:
@@ -289,6 +298,7 @@ async def test_concurrent_deliveries_share_calls(world: World, monkeypatch: pyte
     assert world.rows("select count(*)::int from tenantry.users") == [(59,)]
 
 
+@pytest.mark.attack(97)
 async def test_a_delivery_the_database_cannot_take_does_not_fail_the_others(world: World) -> None:
     world.rows("""
         create function refuse() returns trigger language plpgsql as
@@ -303,6 +313,7 @@ async def test_a_delivery_the_database_cannot_take_does_not_fail_the_others(worl
     assert len(stored(world)) == 20
 
 
+@pytest.mark.attack(96)
 async def test_a_delivery_during_an_outage_is_a_503_and_its_retry_is_stored(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -339,6 +350,7 @@ async def test_an_answer_lost_after_the_commit_is_a_503_and_its_retry_a_duplicat
         assert (await world.post(told, "msg_1")).json()["outcome"] == "duplicate"
 
 
+@pytest.mark.attack(96)
 async def test_a_database_that_hangs_is_a_503_before_svix_gives_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +363,7 @@ async def test_a_database_that_hangs_is_a_503_before_svix_gives_up(
     assert (await world.post(event("user.created", user()), "msg_1")).json()["outcome"] == "duplicate"
 
 
+@pytest.mark.attack(96)
 async def test_shutdown_records_what_was_accepted(database: Database) -> None:
     async with serving(database) as world:
         stopping = Tenantry(settings(database))
@@ -372,6 +385,7 @@ async def test_shutdown_records_what_was_accepted(database: Database) -> None:
         assert len(stored(world)) == 5
 
 
+@pytest.mark.attack(60)
 @pytest.mark.parametrize("kind", ["applied", "failed", "refused", "duplicate", "forged"])
 async def test_the_log_tells_what_came_and_never_what_it_said(
     world: World, kind: str, caplog: pytest.LogCaptureFixture
@@ -497,6 +511,7 @@ def test_without_a_database_address_nothing_starts(database: Database) -> None:
         Tenantry(settings(database, database_url=None))
 
 
+@pytest.mark.attack(13)
 async def test_a_superusers_login_is_refused(database: Database) -> None:
     with pytest.raises(ConfigurationError, match='"postgres", who is or may become "postgres"') as raised:
         async with Tenantry(settings(database, database_url=database.dsn(SUPERUSER))).lifespan():
@@ -513,6 +528,7 @@ async def test_a_superusers_login_is_warned_of_where_it_is_allowed(
     assert 'the app logs in as "postgres"' in caplog.text
 
 
+@pytest.mark.attack(13)
 @pytest.mark.parametrize("right", ["bypassrls", "membership in a superuser"])
 def test_a_login_that_may_become_a_superuser_or_bypass_policies_is_refused(database: Database, right: str) -> None:
     with database.connect(SUPERUSER) as connection:
@@ -568,6 +584,7 @@ def every_error(cls: type[TenantryError] = TenantryError) -> list[type[TenantryE
     return [cls, *(found for child in cls.__subclasses__() for found in every_error(child))]
 
 
+@pytest.mark.attack(60)
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
 def test_every_error_is_a_problem_that_keeps_its_detail_to_itself(kind: type[TenantryError]) -> None:
     answer = problem(kind("It happened.", detail=SENTINEL, hint="Do this."))
@@ -641,6 +658,7 @@ odd = st.sampled_from(["http://[", "\u00b2", "Bearer a.b.c", "-1"])
 values = st.one_of(latin, cookies, latin.map("Bearer {}".format), odd)
 
 
+@pytest.mark.attack(82)
 async def test_no_request_of_a_stranger_is_a_500(database: Database) -> None:
     async with serving(database, authorized_parties=frozenset()) as world:
         valid = token()
@@ -672,6 +690,7 @@ async def test_no_request_of_a_stranger_is_a_500(database: Database) -> None:
             assert answer.status_code in (200, 400, 401, 403, 409, 413), (path, headers, answer.text)
 
 
+@pytest.mark.attack(82)
 async def test_no_signed_delivery_is_a_500(world: World) -> None:
     json_values = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

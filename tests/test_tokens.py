@@ -75,6 +75,7 @@ def test_a_version_2_token_gives_its_identity() -> None:
     )
 
 
+@pytest.mark.attack(74)
 def test_what_is_seldom_asked_is_read_from_the_claims() -> None:
     identity = identify(tid="custom", act={"sub": "user_support"})
     assert identity.claims["tid"] == "custom"
@@ -94,6 +95,7 @@ def test_a_version_1_token_gives_its_identity() -> None:
     assert identity.features is None
 
 
+@pytest.mark.attack(67)
 def test_versions_are_never_mixed() -> None:
     identity = identify(o=None, org_id="org_9", org_role="org:admin", org_permissions=["org:teams:manage"])
     assert (identity.org_id, identity.role, identity.permissions) == (None, None, frozenset())
@@ -154,6 +156,7 @@ def test_the_vectors_are_many_and_say_both_yes_and_no() -> None:
     assert sum(session.get("readings_differ", False) for session in ordinary) == 2
 
 
+@pytest.mark.attack(75)
 @pytest.mark.parametrize("session", ordinary, ids=by_name)
 def test_has_answers_as_the_official_sdk_does(session: dict[str, Any]) -> None:
     identity = read(SIGNER.sign(vector_claims(session)))
@@ -165,6 +168,7 @@ def test_has_answers_as_the_official_sdk_does(session: dict[str, Any]) -> None:
     assert [(query, answer) for query, answer in cases if identity.has(**query) is not answer] == []
 
 
+@pytest.mark.attack(75)
 @pytest.mark.parametrize("session", malformed, ids=by_name)
 def test_a_malformed_permission_claim_refuses_the_token(session: dict[str, Any]) -> None:
     with pytest.raises(InvalidToken, match="malformed"):
@@ -179,6 +183,7 @@ feature_name = st.sampled_from(["a", "b", "c", "d"])
 elements = st.lists(st.tuples(st.sampled_from(["o", "u", "ou", "uo"]), feature_name), max_size=5)
 
 
+@pytest.mark.attack(75)
 @given(elements, st.lists(st.sampled_from(["r", "w", "x"]), max_size=3), st.lists(st.integers(0, 9), max_size=5))
 def test_a_permission_is_granted_only_where_both_readings_grant_it(
     scoped: list[tuple[str, str]], actions: list[str], masks: list[int]
@@ -249,6 +254,7 @@ refused_claims: list[tuple[dict[str, Any], type[AuthenticationFailed]]] = [
 ]
 
 
+@pytest.mark.attack(65, 66, 67, 76)
 @pytest.mark.parametrize(("changes", "error"), refused_claims)
 def test_a_token_with_wrong_claims_is_refused(changes: dict[str, Any], error: type[AuthenticationFailed]) -> None:
     with pytest.raises(AuthenticationFailed) as caught:
@@ -274,6 +280,7 @@ def test_a_token_with_less_usual_claims_is_accepted(changes: dict[str, Any]) -> 
     assert identify(**changes).user_id == "user_1"
 
 
+@pytest.mark.attack(67, 68, 76)
 @pytest.mark.parametrize(
     ("header", "error"),
     [
@@ -301,6 +308,7 @@ def test_a_token_with_a_wrong_header_is_refused(header: dict[str, Any], error: t
     assert type(caught.value) is error
 
 
+@pytest.mark.attack(68)
 def test_a_header_may_lack_what_old_tokens_lack_and_name_keys_that_nobody_follows() -> None:
     forger = Signer()
     assert read(SIGNER.sign(claims_v2(NOW), cat=None, typ=None, oiat=NOW, jku="https://evil.example/jwks")).user_id
@@ -308,6 +316,7 @@ def test_a_header_may_lack_what_old_tokens_lack_and_name_keys_that_nobody_follow
         read(forger.sign(claims_v2(NOW), jwk=forger.jwk, jku="https://evil.example/jwks"))
 
 
+@pytest.mark.attack(68)
 def test_the_public_key_is_no_hmac_secret() -> None:
     signed = SIGNER.sign(claims_v2(NOW), alg="HS256").rpartition(".")[0]
     mac = hmac.new(SIGNER.pem.encode(), signed.encode(), hashlib.sha256).digest()
@@ -315,6 +324,7 @@ def test_the_public_key_is_no_hmac_secret() -> None:
         read(f"{signed}.{encode(mac)}")
 
 
+@pytest.mark.attack(68)
 def test_another_hash_or_padding_is_no_rs256_signature() -> None:
     signed = SIGNER.sign(claims_v2(NOW)).rpartition(".")[0]
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
@@ -344,6 +354,7 @@ def test_a_token_beyond_sixteen_kilobytes_is_not_looked_at(length: int, accepted
             read(token)
 
 
+@pytest.mark.attack(76)
 @pytest.mark.parametrize("token", ["ak_abc", "mt_a.b.c", "oat_abc"])
 def test_an_opaque_token_is_of_another_kind(token: str) -> None:
     with pytest.raises(WrongTokenKind):
@@ -461,6 +472,7 @@ def test_has_never_raises(claim_value: Any, asked: Any) -> None:
         assert identity.has(**{question: asked}) in (True, False)
 
 
+@pytest.mark.attack(60)
 def test_an_error_never_shows_the_token() -> None:
     token = SIGNER.sign(claims_v2(NOW, iss="https://x.example"))
     forged = Signer().sign(claims_v2(NOW))
@@ -473,6 +485,7 @@ def test_an_error_never_shows_the_token() -> None:
 # --- cookies ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(66)
 @pytest.mark.parametrize(
     ("options", "azp", "bearer", "cookie"),
     [
@@ -648,7 +661,8 @@ def test_the_authorization_header_is_read(authorization: str, token: str | None)
         (["__session_Other123=evil; __session=a"], "a"),
         (["__session_Other123=evil"], None),
         (["__sessionx=evil; x__session=evil; __SESSION=evil"], None),
-        (["__session=a; __session=second"], "a"),
+        (["__session=a; __session=a"], "a"),
+        (["__session=a; __session=second; __session_Own12345=b"], "b"),
         (['__session="a"'], "a"),
         (['bad name=1; {"json": [1,2]}; =; ;;\xff=\xff; n=a=b; __session=a;'], "a"),
         (['open="unclosed; __session=a'], "a"),
@@ -660,6 +674,16 @@ def test_the_authorization_header_is_read(authorization: str, token: str | None)
 def test_the_session_cookie_is_found_among_any_neighbours(cookies: list[str], token: str | None) -> None:
     raw = [(b"Cookie", cookie.encode("latin-1")) for cookie in cookies]
     assert token_from_headers(raw, "Own12345") == (token and PresentedToken(token, from_cookie=True))
+
+
+@pytest.mark.attack(71)
+@pytest.mark.parametrize("name", ["__session", "__session_Own12345"])
+def test_two_cookies_of_the_name_that_counts_are_refused_whichever_comes_first(name: str) -> None:
+    for cookies in (f"{name}=planted; {name}=own", f"{name}=own; x=1; {name}=planted; __session=other"):
+        with pytest.raises(InvalidToken, match="several cookies"):
+            token_from_headers({"cookie": cookies}, "Own12345")
+    with pytest.raises(InvalidToken, match="several cookies"):
+        token_from_headers([(b"cookie", f"{name}={value}".encode()) for value in "ab"], "Own12345")
 
 
 def test_without_a_suffix_only_the_plain_cookie_counts() -> None:

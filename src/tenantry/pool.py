@@ -1,6 +1,8 @@
 """Tenantry's own connections in a running app, over asyncpg: webhooks, provisioning, checks of who is asking.
 
 A few are enough. None is reset on its way back, since everything the functions set ends with their transaction.
+Behind a pooler that hands each transaction to another server connection, no statement is kept prepared: a name would
+there stand for whatever another client prepared under it.
 """
 
 from __future__ import annotations
@@ -52,16 +54,16 @@ class Pool:
 
     async def open(self) -> None:
         """Connects. Raises DatabaseUnavailable."""
+        options: dict[str, Any] = {
+            "timeout": self._timeout,
+            "command_timeout": self._timeout,
+            "connection_class": _Connection,
+            "server_settings": {"application_name": "tenantry"},
+        }
         try:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=self._size,
-                timeout=self._timeout,
-                command_timeout=self._timeout,
-                connection_class=_Connection,
-                server_settings={"application_name": "tenantry"},
-            )
+            if await _is_pooled(self._url, options):
+                options["statement_cache_size"] = 0
+            self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=self._size, **options)
         except _FAILURES as error:
             raise _explain(error) from None
 
@@ -103,6 +105,15 @@ class Pool:
                 raise
             await self.run(scope.provision)
             return scope.admit(await self.run(entry))
+
+
+async def _is_pooled(url: str, options: dict[str, Any]) -> bool:
+    """Whether a pooler answers at this URL: the process it names for cancelling is none of the server's."""
+    connection = await asyncpg.connect(url, **options, statement_cache_size=0)
+    try:
+        return bool(await connection.fetchval("select pg_backend_pid()") != connection.get_server_pid())
+    finally:
+        await connection.close()
 
 
 def _explain(error: BaseException) -> TenantryError:

@@ -475,7 +475,9 @@ def token_from_headers(headers: Headers, cookie_suffix: str | None = None) -> Pr
 
     `Authorization: Bearer …` wins, and a bare JWT there counts too; another scheme is none of ours. Then the cookie
     `__session_<suffix>` of this instance, then `__session`: the exact names, so that another app's cookie on the same
-    host is never taken. Where the suffixed cookie is present the plain one is not tried, valid or not.
+    host is never taken. Where the suffixed cookie is present the plain one is not tried, valid or not. Raises
+    InvalidToken where the one that counts comes twice with different values: a neighbouring host can set a cookie of
+    this very name and have it sent first, and nothing in the request says which is the app's.
     """
     cookies: list[bytes] = []
     for name, value in _raw_pairs(headers):
@@ -487,7 +489,12 @@ def token_from_headers(headers: Headers, cookie_suffix: str | None = None) -> Pr
             cookies += value.split(b";")
     wanted = [b"__session"] if cookie_suffix is None else [f"__session_{cookie_suffix}".encode(), b"__session"]
     found = _read_cookies(cookies, wanted)
-    return next((PresentedToken(found[name], from_cookie=True) for name in wanted if name in found), None)
+    values = next((found[name] for name in wanted if name in found), None)
+    if values is None:
+        return None
+    if len(values) > 1:
+        _refuse("came in several cookies of one name", hint="Delete the cookies of this site and its parent domains.")
+    return PresentedToken(values.pop(), from_cookie=True)
 
 
 def _raw_pairs(headers: Headers) -> Iterable[tuple[bytes, bytes]]:
@@ -506,12 +513,12 @@ def _read_authorization(value: bytes) -> str | None:
     return scheme.decode("latin-1") if not credentials and scheme.count(b".") == 2 else None
 
 
-def _read_cookies(pairs: Iterable[bytes], wanted: Collection[bytes]) -> dict[bytes, str]:
-    """The first non-empty value of each wanted name. Reads by hand: a malformed neighbour must not hide ours."""
-    found: dict[bytes, str] = {}
+def _read_cookies(pairs: Iterable[bytes], wanted: Collection[bytes]) -> dict[bytes, set[str]]:
+    """The non-empty values of each wanted name. Reads by hand: a malformed neighbour must not hide ours."""
+    found: dict[bytes, set[str]] = {}
     for pair in pairs:
         name, _, value = pair.strip().partition(b"=")
         value = value.strip(b' \t"')
         if value and name.strip() in wanted:
-            found.setdefault(name.strip(), value.decode("latin-1"))
+            found.setdefault(name.strip(), set()).add(value.decode("latin-1"))
     return found

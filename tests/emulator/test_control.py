@@ -68,6 +68,7 @@ def test_a_token_that_cannot_be_is_an_error_in_clerks_form(running: Running, bod
     assert response.json()["errors"][0]["message"]
 
 
+@pytest.mark.attack(100)
 @pytest.mark.parametrize(
     "headers",
     [

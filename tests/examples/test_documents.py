@@ -401,6 +401,7 @@ def test_an_admin_edits_comments_on_and_deletes_a_document(deployment: Deploymen
     assert browser.get(there).status_code == 404
 
 
+@pytest.mark.attack(100)
 def test_names_are_text_and_never_markup(deployment: Deployment, town: Town) -> None:
     evil = '"><script>alert(1)</script>'
     mallory = deployment.clerk.user("mallory", first_name=evil)["id"]
@@ -434,6 +435,7 @@ def test_an_expired_cookie_says_so_and_offers_to_sign_in_again(deployment: Deplo
     assert "Sign in again" in page.text
 
 
+@pytest.mark.attack(78)
 def test_a_form_on_another_site_changes_nothing(deployment: Deployment, town: Town) -> None:
     browser = deployment.open_browser(town.ada, town.acme)
     for origin in ("https://evil.test", "null"):

@@ -254,6 +254,7 @@ async def _ask(driver: Driver, tenant: Tenant, asks: dict[str, Ask]) -> dict[str
         return {name: told(await driver.run(ask)) for name, ask in asks.items()}
 
 
+@pytest.mark.attack(41, 46)
 async def test_a_query_finds_the_rows_of_its_tenant_alone(driver: Driver, a: Tenant, b: Tenant) -> None:
     with acting(b):
         await driver.run(titles)  # the one connection has served the other tenant
@@ -271,6 +272,7 @@ def open_tables(world: World) -> Iterator[World]:
         run(connection, *(f"alter table {table} enable row level security" for table in ISOLATED))
 
 
+@pytest.mark.attack(46)
 async def test_without_row_level_security_the_predicate_alone_holds(
     open_tables: World, driver: Driver, a: Tenant, b: Tenant
 ) -> None:
@@ -278,6 +280,7 @@ async def test_without_row_level_security_the_predicate_alone_holds(
     assert {name for name, rows in found.items() if b.sentinel in rows} == set()
 
 
+@pytest.mark.breach(41, 46)
 async def test_without_both_defences_the_other_tenant_leaks(
     open_tables: World, driver: Driver, a: Tenant, b: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +316,7 @@ async def test_the_statement_carries_the_tenant_once_for_each_table(driver: Driv
         assert uuid(a) in values
 
 
+@pytest.mark.attack(50)
 async def test_a_cached_statement_answers_each_tenant_with_its_own_rows(driver: Driver, a: Tenant, b: Tenant) -> None:
     for tenant in (a, b, b, a):
         with acting(tenant):
@@ -325,6 +329,7 @@ async def test_a_cached_statement_answers_each_tenant_with_its_own_rows(driver: 
             ]
 
 
+@pytest.mark.attack(44)
 async def test_a_relationship_of_an_object_just_inserted_stays_in_the_tenant(
     open_tables: World, driver: Driver, a: Tenant
 ) -> None:

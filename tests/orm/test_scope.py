@@ -38,6 +38,7 @@ async def test_an_async_session_is_used_as_ever(world: World, a: Tenant, name: s
     await engine.dispose()
 
 
+@pytest.mark.attack(53)
 @pytest.mark.parametrize("name", ["psycopg", "asyncpg"])
 async def test_tasks_work_for_whom_they_were_made(world: World, a: Tenant, b: Tenant, name: str) -> None:
     engine = create_async_engine(world.database.url(driver=name), pool_size=2)
@@ -56,6 +57,7 @@ async def test_tasks_work_for_whom_they_were_made(world: World, a: Tenant, b: Te
     await engine.dispose()
 
 
+@pytest.mark.attack(54)
 def test_a_thread_of_ones_own_fails_closed(world: World, a: Tenant, b: Tenant) -> None:
     driver = Driver.open("psycopg", world)
 

@@ -43,6 +43,7 @@ def inside(tenant: Tenant) -> str:
 # --- where transactions begin -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(2, 3)
 async def test_each_transaction_of_a_session_is_in_its_tenant(driver: Driver, a: Tenant) -> None:
     def work(session: Session) -> None:
         assert session.scalar(WHO) == inside(a)
@@ -60,6 +61,7 @@ async def test_each_transaction_of_a_session_is_in_its_tenant(driver: Driver, a:
         await driver.run(work)
 
 
+@pytest.mark.attack(7)
 async def test_savepoints_stay_in_the_tenant(driver: Driver, a: Tenant) -> None:
     def work(session: Session) -> None:
         with session.begin_nested():  # the first thing of the transaction
@@ -79,6 +81,7 @@ async def test_savepoints_stay_in_the_tenant(driver: Driver, a: Tenant) -> None:
         await driver.run(work)
 
 
+@pytest.mark.attack(3)
 async def test_after_an_error_the_session_goes_on_in_its_tenant(driver: Driver, a: Tenant) -> None:
     def work(session: Session) -> None:
         with pytest.raises(DBAPIError):
@@ -93,6 +96,7 @@ async def test_after_an_error_the_session_goes_on_in_its_tenant(driver: Driver, 
         await driver.run(work)
 
 
+@pytest.mark.attack(1)
 async def test_nothing_of_a_tenant_stays_on_the_pooled_connection(driver: Driver, a: Tenant) -> None:
     def left(connection: Any) -> Any:
         held = "select current_user || coalesce(current_setting('tenantry.tenant_id', true), '')"
@@ -135,6 +139,7 @@ FIRST: dict[str, Callable[[Session], Any]] = {
 }
 
 
+@pytest.mark.attack(4)
 async def test_whatever_a_session_does_first_is_in_its_tenant(
     driver: Driver, world: World, a: Tenant, b: Tenant
 ) -> None:
@@ -147,6 +152,7 @@ async def test_whatever_a_session_does_first_is_in_its_tenant(
     assert stored(world, "select title from documents where title like 'bravo%'") == others
 
 
+@pytest.mark.attack(4)
 @pytest.mark.parametrize("first", ["refresh", "expired attribute", "lazy load", "deferred flush"])
 async def test_what_an_object_loads_first_is_in_its_tenant(driver: Driver, a: Tenant, first: str) -> None:
     def work(session: Session) -> None:
@@ -328,6 +334,7 @@ async def test_an_unknown_tenant_id_is_told(driver: Driver) -> None:
         await driver.run(titles)
 
 
+@pytest.mark.attack(9)
 @pytest.mark.parametrize("name", ["psycopg", "psycopg-async", "asyncpg"])
 def test_an_engine_in_autocommit_is_refused(world: World, name: str) -> None:
     make: Any = sessionmaker if name == "psycopg" else async_sessionmaker
@@ -336,6 +343,7 @@ def test_an_engine_in_autocommit_is_refused(world: World, name: str) -> None:
         scoped(make(engine))
 
 
+@pytest.mark.attack(9)
 @pytest.mark.parametrize("name", ["psycopg", "psycopg-async", "asyncpg"])
 async def test_a_connection_in_autocommit_is_refused_until_the_transaction_ends(
     world: World, a: Tenant, name: str
@@ -372,6 +380,7 @@ async def test_a_transaction_ended_by_hand_has_no_tenant_left(driver: Driver, a:
         await driver.run(work)
 
 
+@pytest.mark.attack(14)
 async def test_the_databases_own_refusal_is_read_from_any_drivers_error(driver: Driver) -> None:
     def work(connection: Any) -> None:
         connection.exec_driver_sql("select title from documents")
@@ -384,6 +393,7 @@ async def test_the_databases_own_refusal_is_read_from_any_drivers_error(driver: 
     assert "set_tenant_v1" in str(known.hint)
 
 
+@pytest.mark.attack(60)
 async def test_errors_tell_neither_token_nor_statement_arguments(driver: Driver, a: Tenant) -> None:
     facts = token(a, session_id="sess_secret")
     broken = Scope(key=facts.key, entry=mirror.Call("no_such_function", ("jsonb",), facts.entry.arguments))  # type: ignore[union-attr]
@@ -549,6 +559,7 @@ async def test_an_outer_transaction_entered_by_other_means_is_not_taken_for_ones
 # --- logins -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(3)
 @pytest.mark.parametrize("login", [OWNER, SUPERUSER])
 async def test_a_stronger_login_is_confined_as_well(world: World, a: Tenant, login: str) -> None:
     driver = Driver.open("psycopg", world, login)
@@ -576,6 +587,7 @@ async def test_shared_tables_are_everyones(driver: Driver, a: Tenant, b: Tenant)
 # --- one session, one tenant ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(42)
 async def test_a_session_serves_one_tenant_for_life(driver: Driver, a: Tenant, b: Tenant) -> None:
     def work(session: Session) -> None:
         with acting(a):
@@ -603,6 +615,7 @@ async def test_a_session_serves_one_tenant_for_life(driver: Driver, a: Tenant, b
     await driver.run(work)
 
 
+@pytest.mark.attack(42)
 async def test_a_session_serves_one_user_for_life(driver: Driver, a: Tenant) -> None:
     def work(session: Session) -> None:
         with acting(a):

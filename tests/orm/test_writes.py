@@ -35,6 +35,7 @@ def documents(world: World) -> list[str]:
 # --- into another tenant ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(48)
 async def test_an_object_of_another_tenant_is_refused_before_anything_is_written(
     driver: Driver, world: World, a: Tenant, b: Tenant
 ) -> None:
@@ -75,6 +76,7 @@ PAST_THE_ORM: dict[str, Callable[[Session, Any], Any]] = {
 }
 
 
+@pytest.mark.attack(47, 48)
 async def test_what_goes_past_the_objects_is_refused_by_the_database(
     driver: Driver, world: World, a: Tenant, b: Tenant
 ) -> None:
@@ -94,6 +96,7 @@ ON_OTHERS_ROWS: dict[str, Act] = {
 }
 
 
+@pytest.mark.attack(47)
 async def test_another_tenants_rows_are_not_there_to_be_changed(driver: Driver, world: World, a: Tenant) -> None:
     before = documents(world)
     with acting(a):
@@ -102,6 +105,7 @@ async def test_another_tenants_rows_are_not_there_to_be_changed(driver: Driver, 
     assert documents(world) == before
 
 
+@pytest.mark.attack(47)
 async def test_a_bulk_update_by_key_finds_no_row_of_another_tenant(driver: Driver, world: World, a: Tenant) -> None:
     def bulk(session: Session) -> None:
         with pytest.raises(StaleDataError):
@@ -131,6 +135,7 @@ async def test_a_key_of_another_tenant_is_taken_and_that_is_all_that_is_told(dri
 # --- keys that carry the tenant ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(27)
 async def test_a_reference_to_another_tenants_row_is_refused_like_a_missing_one(driver: Driver, a: Tenant) -> None:
     def refer(project_id: int) -> Act:
         def work(session: Session) -> str:

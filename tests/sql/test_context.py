@@ -186,6 +186,7 @@ def test_with_the_token_as_source_the_token_must_still_be_good(
         pass
 
 
+@pytest.mark.attack(73)
 def test_an_unknown_organization_is_let_in_once_it_is_provisioned(world: World) -> None:
     facts = identity(world.a, org_id="org_new")
     with world.connect() as app, undone(app):
@@ -383,6 +384,7 @@ def test_after_the_bypass_a_tenant_may_be_set(world: World) -> None:
 # Nothing outlives the transaction
 
 
+@pytest.mark.attack(1)
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 @pytest.mark.parametrize("login", LOGINS)
 def test_the_tenant_ends_with_its_transaction_on_the_same_connection(world: World, login: str, ending: str) -> None:
@@ -408,6 +410,7 @@ def test_a_failed_statement_ends_the_tenant_with_its_transaction(world: World) -
         assert context_of(app) == ("", APP)
 
 
+@pytest.mark.attack(7)
 def test_the_tenant_outlives_savepoints_released_and_rolled_back(world: World) -> None:
     with world.connect() as app, undone(app):
         set_tenant(app, identity(world.a))
@@ -417,6 +420,7 @@ def test_the_tenant_outlives_savepoints_released_and_rolled_back(world: World) -
         assert rows(app, TITLES) == ["alpha", "draft"]
 
 
+@pytest.mark.attack(7)
 def test_a_tenant_set_in_a_savepoint_ends_with_its_rollback_alone(world: World) -> None:
     with world.connect() as app, undone(app):
         run(app, "savepoint s")
@@ -429,6 +433,7 @@ def test_a_tenant_set_in_a_savepoint_ends_with_its_rollback_alone(world: World) 
         assert rows(app, TITLES) == ["bravo"]
 
 
+@pytest.mark.attack(10, 36, 37)
 @pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan", "auto"])
 def test_a_prepared_plan_serves_each_tenant_its_own_rows(world: World, plans: str) -> None:
     with world.connect() as app:
@@ -446,6 +451,7 @@ def test_a_prepared_plan_serves_each_tenant_its_own_rows(world: World, plans: st
                 assert sorted(found) == [("alpha",), ("bravo",)]
 
 
+@pytest.mark.attack(36, 37)
 @pytest.mark.parametrize("plans", ["force_generic_plan", "auto"])
 async def test_a_prepared_plan_of_asyncpg_serves_each_tenant_its_own_rows(world: World, plans: str) -> None:
     connection = await asyncpg.connect(world.database.dsn(), server_settings={"plan_cache_mode": plans})
@@ -465,6 +471,7 @@ async def test_a_prepared_plan_of_asyncpg_serves_each_tenant_its_own_rows(world:
         await connection.close()
 
 
+@pytest.mark.attack(10)
 def test_a_temporary_table_of_one_tenant_does_not_serve_the_next(world: World) -> None:
     with world.connect() as app:
         with inside(app, world.a):
@@ -491,6 +498,7 @@ def test_a_temporary_table_of_the_login_itself_is_not_a_tenants(world: World) ->
             run(app, "select * from scratch")
 
 
+@pytest.mark.attack(10)
 def test_a_cursor_held_by_one_tenant_does_not_serve_the_next(world: World) -> None:
     with world.connect() as app:
         with inside(app, world.a):
@@ -505,6 +513,7 @@ def test_a_cursor_held_by_one_tenant_does_not_serve_the_next(world: World) -> No
 # What the functions open to whom
 
 
+@pytest.mark.attack(100)
 @pytest.mark.parametrize(
     "call",
     [
@@ -610,6 +619,7 @@ def test_a_permission_that_is_no_permission_grants_nothing(world: World) -> None
         assert not read(app, "select tenantry.has_permission('org:sys_memberships:manage')")
 
 
+@pytest.mark.attack(64)
 def test_an_organization_renamed_is_still_the_same_tenant(world: World) -> None:
     with world.connect() as app, undone(app):
         record(

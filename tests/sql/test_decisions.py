@@ -139,6 +139,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.attack(72, 73, 94)
 @pytest.mark.parametrize(("known", "age", "expired", "answer"), CELLS)
 def test_a_token_is_compared_with_what_the_mirror_knows(
     world: World, known: Callable[[Connection], None], age: str, expired: bool, answer: str
@@ -158,6 +159,7 @@ def test_a_token_is_compared_with_what_the_mirror_knows(
             assert set_tenant(app, facts)["role"] == answer
 
 
+@pytest.mark.attack(72)
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
 def test_within_the_second_of_a_deletion_the_deletion_wins(world: World, fraction: float) -> None:
     with world.connect() as app, undone(app):
@@ -246,6 +248,7 @@ def decide(app: Connection, world: World, token: tuple[int, str], expired: bool)
         return None
 
 
+@pytest.mark.attack(72)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(acts=ACTS, lag=st.sampled_from([0.018, 3.0]), lost=st.sets(st.integers(0, 9)), data=st.data())
 def test_nobody_is_let_in_once_their_removal_has_landed_nor_acts_in_a_wrong_role(
@@ -274,6 +277,7 @@ def test_nobody_is_let_in_once_their_removal_has_landed_nor_acts_in_a_wrong_role
                         assert answer == clerk.role, f"{token} acts as {answer}"
 
 
+@pytest.mark.attack(73)
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(acts=ACTS, lag=st.sampled_from([0.018, 3.0]))
 def test_a_member_is_locked_out_only_while_the_join_is_unknown(

@@ -125,6 +125,7 @@ def test_every_example_of_clerks_specification_is_applied_or_ignored(app: Mirror
         assert answer["outcome"] in (("applied", "stale") if used else ("ignored",)), answer
 
 
+@pytest.mark.attack(79)
 def test_a_second_delivery_of_a_message_is_a_duplicate(app: Mirror) -> None:
     delivery = app.delivery(event("user.created", user()))
     assert [a["outcome"] for a in app.deliver_all([delivery, delivery])] == ["applied", "duplicate"]
@@ -132,6 +133,7 @@ def test_a_second_delivery_of_a_message_is_a_duplicate(app: Mirror) -> None:
     assert app.one("select count(*) from tenantry.webhook_events") == 1
 
 
+@pytest.mark.attack(80)
 @pytest.mark.parametrize("together", [True, False])
 def test_the_same_message_id_with_other_bytes_is_refused_and_counted(app: Mirror, together: bool) -> None:
     first = app.delivery(event("user.created", user(first_name="Ana")), "msg_x")
@@ -143,6 +145,7 @@ def test_the_same_message_id_with_other_bytes_is_refused_and_counted(app: Mirror
     assert app.rows("select outcome, conflicts from tenantry.webhook_events") == [("applied", 2)]
 
 
+@pytest.mark.attack(86)
 def test_another_instances_event_is_refused_until_the_database_is_bound_to_it(app: Mirror, mirror: Mirror) -> None:
     app.deliver(event("user.created", user()))
     foreign = app.delivery(event("user.created", user("user_2", last_name="Foreign"), instance_id="ins_other"))
@@ -193,6 +196,7 @@ def test_types_the_mirror_does_not_use_keep_no_data(app: Mirror, mirror: Mirror,
     ]
 
 
+@pytest.mark.attack(99)
 def test_private_metadata_is_dropped_unless_asked_for(app: Mirror, mirror: Mirror) -> None:
     hidden: Json = {"private_metadata": {"plan": "hidden-plan"}}
     told = event("organizationMembership.created", membership(of=organization(**hidden), **hidden))
@@ -238,6 +242,7 @@ DEAD_LETTERS = {
 }
 
 
+@pytest.mark.attack(97)
 @pytest.mark.parametrize("body", DEAD_LETTERS.values(), ids=DEAD_LETTERS.keys())
 def test_what_cannot_be_read_is_a_dead_letter_kept_whole_beside_healthy_neighbours(app: Mirror, body: str) -> None:
     before, after = event("user.created", user("user_8")), event("organization.created", organization("org_8"))
@@ -251,6 +256,7 @@ def test_what_cannot_be_read_is_a_dead_letter_kept_whole_beside_healthy_neighbou
     assert app.deliver_all([app.delivery(body, "msg_dead")])[0]["outcome"] == "duplicate"
 
 
+@pytest.mark.attack(99)
 def test_a_dead_letter_keeps_no_private_metadata_and_everything_else(app: Mirror, mirror: Mirror) -> None:
     hidden: Json = {"private_metadata": {"plan": "hidden-plan"}}
     dead = event("organizationMembership.created", membership(of=organization(**hidden), **hidden, updated_at=10**30))
@@ -579,6 +585,7 @@ def test_the_answers_come_in_the_order_of_the_batch(app: Mirror) -> None:
     assert [a["outcome"] for a in answers] == ["applied", "ignored", "failed", "applied"]
 
 
+@pytest.mark.attack(93)
 @pytest.mark.parametrize(
     ("kind", "page", "options"),
     [
@@ -599,6 +606,7 @@ def test_a_page_that_cannot_be_read_is_refused_whole(app: Mirror, kind: str, pag
     assert raised.value.sqlstate == "TY010"
 
 
+@pytest.mark.attack(86)
 def test_a_page_of_another_instance_is_refused(app: Mirror) -> None:
     app.deliver(event("user.created", user()))
     with pytest.raises(psycopg.Error) as raised:

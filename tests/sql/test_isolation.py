@@ -404,6 +404,7 @@ def test_a_partitioned_table_is_isolated_to_its_last_partition(world: World, own
     refuse(owner, "TY001", "select title from events_2026_1")
 
 
+@pytest.mark.attack(20)
 def test_a_partition_added_later_is_covered_through_its_parent_and_reported(world: World, owner: Connection) -> None:
     run(owner, *PARTITIONED)
     isolate(owner, "events")
@@ -453,6 +454,7 @@ def test_a_partition_is_not_isolated_by_itself(owner: Connection) -> None:
     refuse(owner, "TY030", "select tenantry.isolate_table_v1('events_rest')", "isolate its parent")
 
 
+@pytest.mark.attack(21)
 def test_a_child_that_inherits_is_isolated_with_its_parent(world: World, owner: Connection) -> None:
     run(owner, "create table letters (title text)", "create table faxes (number text) inherits (letters)")
     assert isolate(owner, "letters")["findings"] == []
@@ -635,6 +637,7 @@ def test_a_materialized_view_is_not_read_by_tenants(world: World, owner: Connect
 # Keys
 
 
+@pytest.mark.attack(27)
 def test_a_composite_key_closes_references_between_tenants(world: World, owner: Connection) -> None:
     run(
         owner,
@@ -666,6 +669,7 @@ def test_a_composite_key_closes_references_between_tenants(world: World, owner: 
 # Triggers
 
 
+@pytest.mark.attack(38)
 def test_what_a_trigger_writes_carries_the_tenant(world: World, owner: Connection) -> None:
     run(
         owner,

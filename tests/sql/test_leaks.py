@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from attacks.defences import rewrite_sql
 from databases import APP, OWNER, SUPERUSER, Server
 from sql.tenants import (
     Connection,
@@ -144,17 +145,17 @@ READS = [
     "select title from documents for update",
     "select row_to_json(d) from documents as d",
     "select documents::text from documents",
-    "select title from titles",
-    "select title from shouted",
-    "select title from events",
-    "select title from letters",
+    pytest.param("select title from titles", marks=pytest.mark.attack(17)),
+    pytest.param("select title from shouted", marks=pytest.mark.attack(17)),
+    pytest.param("select title from events", marks=pytest.mark.attack(20)),
+    pytest.param("select title from letters", marks=pytest.mark.attack(21)),
     "select title from only letters",
     "select title from notes",
     "select title from audit",
     "select t.title from documents_tags as x join tags as t on t.id = x.tag_id",
-    "select * from every_title()",
+    pytest.param("select * from every_title()", marks=pytest.mark.attack(19)),
     "select * from ts_stat('select to_tsvector(title) from documents')",
-    "copy documents to stdout",
+    pytest.param("copy documents to stdout", marks=pytest.mark.attack(25)),
     "copy (select title from documents) to stdout",
     "update documents set title = title returning *",
     "delete from documents_tags returning *",
@@ -187,7 +188,10 @@ QUIET = [
     "select * from documents where title = 'bravo' or title ~ 'brav'",
     "select * from documents where id = 2",
     "select * from documents where ctid = (select min(ctid) from documents) and title <> 'alpha'",
-    "select most_common_vals::text, histogram_bounds::text from pg_stats where tablename !~ '^pg_'",
+    pytest.param(
+        "select most_common_vals::text, histogram_bounds::text from pg_stats where tablename !~ '^pg_'",
+        marks=pytest.mark.attack(33),
+    ),
     "select query from pg_stat_activity where pid <> pg_backend_pid()",
     "explain (costs off) select * from documents where title = 'alpha'",
     "select * from tenantry.tenants",
@@ -198,8 +202,12 @@ QUIET = [
     "select * from tenantry.table_isolation",
     "select setting from pg_settings where name like 'tenantry%'",
     "select * from pg_cursors",
-    "select 1 / (case when title = 'bravo' then 0 else 1 end) from documents",
-    "select case when title = 'bravo' then title::integer end from documents",
+    pytest.param(
+        "select 1 / (case when title = 'bravo' then 0 else 1 end) from documents", marks=pytest.mark.attack(35)
+    ),
+    pytest.param(
+        "select case when title = 'bravo' then title::integer end from documents", marks=pytest.mark.attack(35)
+    ),
 ]
 
 
@@ -208,6 +216,7 @@ def test_nothing_else_tells_of_another_tenants_row(inmate: Connection, statement
     assert "bravo" not in shown(inmate, statement)
 
 
+@pytest.mark.attack(34)
 def test_a_cheap_function_of_the_tenants_own_sees_no_row_before_the_policy(inmate: Connection) -> None:
     notices: list[str] = []
     inmate.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
@@ -223,24 +232,25 @@ def test_a_cheap_function_of_the_tenants_own_sees_no_row_before_the_policy(inmat
     assert set(notices) == {"heard alpha"}
 
 
+@pytest.mark.attack(34)
 def test_a_function_that_claims_to_be_leakproof_is_not_made(inmate: Connection) -> None:
     refuse(inmate, "42501", "create function pg_temp.f(text) returns boolean language sql leakproof as 'select true'")
 
 
 CLOSED = [
-    ("42501", "select * from events_2026"),
-    ("42501", "select * from faxes"),
+    pytest.param("42501", "select * from events_2026", marks=pytest.mark.attack(20)),
+    pytest.param("42501", "select * from faxes", marks=pytest.mark.attack(21)),
     ("42501", "select * from only faxes"),
-    ("42501", "select * from digest"),
-    ("42501", "refresh materialized view digest"),
-    ("42501", "select last_value from folders_id_seq"),
+    pytest.param("42501", "select * from digest", marks=pytest.mark.attack(18)),
+    pytest.param("42501", "refresh materialized view digest", marks=pytest.mark.attack(18)),
+    pytest.param("42501", "select last_value from folders_id_seq", marks=pytest.mark.attack(32)),
     ("42501", "select setval('folders_id_seq', 1)"),
     ("42501", "select * from tenantry.webhook_events"),
     ("42501", "select * from tenantry.changes"),
     ("42501", "select * from tenantry.ended_sessions"),
     ("42501", "select * from pg_statistic"),
     ("42501", "select * from pg_authid"),
-    ("42501", "set local row_security = off; select * from documents"),
+    pytest.param("42501", "set local row_security = off; select * from documents", marks=pytest.mark.attack(26)),
 ]
 
 
@@ -252,23 +262,27 @@ def test_what_no_policy_holds_is_closed_to_tenants(inmate: Connection, sqlstate:
 # Writing
 
 REFUSED_WRITES = [
-    ("42501", "insert into documents (title, tenant_id) values ('x', '{b}')"),
+    pytest.param("42501", "insert into documents (title, tenant_id) values ('x', '{b}')", marks=pytest.mark.attack(23)),
     ("42501", "insert into documents (title, tenant_id) values ('x', null)"),
     ("42501", "insert into notes (title, org_id) values ('x', 'org_bravo')"),
-    ("42501", "insert into notes (title, org_id) values ('x', '')"),
+    pytest.param("42501", "insert into notes (title, org_id) values ('x', '')", marks=pytest.mark.attack(6)),
     ("42501", "insert into documents (title, tenant_id) select title, '{b}' from documents"),
-    ("42501", "update documents set tenant_id = '{b}'"),
+    pytest.param("42501", "update documents set tenant_id = '{b}'", marks=pytest.mark.attack(23)),
     ("42501", "update notes set org_id = 'org_bravo'"),
-    ("42501", "insert into documents (id, title) values (2, 'x') on conflict (id) do update set title = 'hacked'"),
+    pytest.param(
+        "42501",
+        "insert into documents (id, title) values (2, 'x') on conflict (id) do update set title = 'hacked'",
+        marks=pytest.mark.attack(31),
+    ),
     ("42501", "insert into titles values ('x')"),
     ("42501", "insert into events_2026 (title) values ('x')"),
     ("42501", "update faxes set title = 'x'"),
-    ("42501", "truncate documents"),
+    pytest.param("42501", "truncate documents", marks=pytest.mark.attack(24)),
     ("42501", "truncate documents cascade"),
     ("42501", "truncate events_2026"),
-    ("0A000", "copy documents (title) from stdin"),
-    ("23503", "insert into documents (title, folder_id) values ('x', 2)"),
-    ("23503", "insert into documents_tags values (1, 2, 'x')"),
+    pytest.param("0A000", "copy documents (title) from stdin", marks=pytest.mark.attack(25)),
+    pytest.param("23503", "insert into documents (title, folder_id) values ('x', 2)", marks=pytest.mark.attack(27)),
+    pytest.param("23503", "insert into documents_tags values (1, 2, 'x')", marks=pytest.mark.attack(40)),
     ("23503", "update documents set folder_id = 2"),
     ("42501", "alter table documents disable row level security"),
     ("42501", "alter table documents no force row level security"),
@@ -277,7 +291,7 @@ REFUSED_WRITES = [
     ("42501", "alter table documents owner to tenantry_tenant"),
     ("42501", "create trigger mine before insert on documents for each row execute function note()"),
     ("42501", "create rule mine as on insert to documents do nothing"),
-    ("42501", "create table public.mine (title text)"),
+    pytest.param("42501", "create table public.mine (title text)", marks=pytest.mark.attack(34)),
     ("42501", "create function public.mine() returns integer language sql as 'select 1'"),
     ("42501", "create function tenantry.mine() returns integer language sql as 'select 1'"),
     (
@@ -336,6 +350,7 @@ def test_a_merge_reaches_only_its_own_rows(inmate: Connection) -> None:
     assert everything(inmate, "documents") == ["bravo", "merged"]
 
 
+@pytest.mark.attack(28)
 def test_the_deletion_of_a_parent_takes_no_row_of_another_tenant(world: World, superuser: Connection) -> None:
     become(superuser, APP)
     set_tenant(superuser, identity(world.b))
@@ -343,6 +358,7 @@ def test_the_deletion_of_a_parent_takes_no_row_of_another_tenant(world: World, s
     assert everything(superuser, "documents") == ["alpha"]
 
 
+@pytest.mark.attack(27, 30)
 def test_a_row_of_another_tenant_is_missing_exactly_like_one_that_never_was(inmate: Connection) -> None:
     answers = []
     for id_ in (2, 9):
@@ -370,6 +386,7 @@ def _failure(connection: Connection, statement: str) -> str | None:
 # No context
 
 
+@pytest.mark.attack(6, 15)
 @pytest.mark.parametrize("login", [APP, OWNER])
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
 @pytest.mark.parametrize("table", [*ISOLATED, "notes", "titles"])
@@ -385,6 +402,7 @@ def test_without_a_tenant_nothing_is_read_in_silence(
         refuse(superuser, "TY001", f"insert into {table} (title) values ('x')")
 
 
+@pytest.mark.attack(15)
 def test_an_owner_who_is_no_login_of_the_app_fails_as_loudly(superuser: Connection) -> None:
     run(superuser, f"revoke tenantry_tenant from {OWNER}")
     become(superuser, OWNER)
@@ -392,10 +410,12 @@ def test_an_owner_who_is_no_login_of_the_app_fails_as_loudly(superuser: Connecti
     refuse(superuser, "TY001", "select * from events_2026")
 
 
+@pytest.mark.attack(18)
 def test_a_materialized_view_is_not_filled_without_a_word(superuser: Connection) -> None:
     refuse(superuser, "TY001", "refresh materialized view digest")
 
 
+@pytest.mark.attack(22)
 @pytest.mark.parametrize("login", [APP, OWNER])
 def test_a_stray_permissive_policy_widens_nothing(world: World, superuser: Connection, login: str) -> None:
     run(superuser, "create policy stray on documents using (true) with check (true)")
@@ -503,12 +523,7 @@ def crossing(connection: Connection, world: World) -> str:
 
 
 def rewrite(function: str, old: str, new: str) -> Callable[[Connection], None]:
-    def remove(connection: Connection) -> None:
-        text = read(connection, "select pg_get_functiondef(oid) from pg_proc where proname = %s", function)
-        assert old in text
-        run(connection, text.replace(old, new))
-
-    return remove
+    return lambda connection: rewrite_sql(connection, function, old, new)
 
 
 def statements(*texts: str) -> Callable[[Connection], None]:
@@ -594,7 +609,28 @@ DEFENCES: dict[str, tuple[Callable[[Connection], None], Breach]] = {
 }
 
 
-@pytest.mark.parametrize("defence", DEFENCES)
+# The scenarios of tests/attacks that happen then.
+BREACHES = {
+    "FORCE": 15,
+    "policy for the owner": 15,
+    "restrictive policy": 22,
+    "check of the restrictive policy": 23,
+    "security_invoker": 17,
+    "no grants on children": 20,
+    "no TRUNCATE": 24,
+    "no rights on materialized views": 18,
+    "no SELECT on sequences": 32,
+    "an empty setting is none": 6,
+    "no leftovers": 10,
+    "composite key": 27,
+}
+CASES = [
+    pytest.param(defence, marks=pytest.mark.breach(BREACHES[defence]) if defence in BREACHES else ())
+    for defence in DEFENCES
+]
+
+
+@pytest.mark.parametrize("defence", CASES)
 def test_without_this_defence_another_tenants_rows_show(world: World, superuser: Connection, defence: str) -> None:
     remove, breach = DEFENCES[defence]
 

@@ -119,6 +119,7 @@ def tried(mirror: Mirror) -> Any:
     return mirror.connection.transaction(force_rollback=True)
 
 
+@pytest.mark.attack(88)
 @PROPERTY
 @given(clerk=histories(), seed=st.integers(0, 2**32))
 def test_any_order_of_deliveries_ends_in_what_clerk_has(mirror: Mirror, clerk: Clerk, seed: int) -> None:
@@ -147,6 +148,7 @@ def test_any_order_of_deliveries_ends_in_what_clerk_has(mirror: Mirror, clerk: C
         mirror.check_feed()
 
 
+@pytest.mark.attack(88)
 @PROPERTY
 @given(clerk=histories(), one=st.integers(0, 2**32), other=st.integers(0, 2**32))
 def test_two_orders_end_in_the_same_rows(mirror: Mirror, clerk: Clerk, one: int, other: int) -> None:
@@ -158,6 +160,7 @@ def test_two_orders_end_in_the_same_rows(mirror: Mirror, clerk: Clerk, one: int,
     assert ended[0] == ended[1]
 
 
+@pytest.mark.attack(88, 92)
 @PROPERTY
 @given(clerk=histories(), seed=st.integers(0, 2**32), lost=st.integers(0, 100))
 def test_what_was_lost_is_mended_by_a_reconcile_and_late_deliveries_change_nothing_then(
@@ -180,6 +183,7 @@ def test_what_was_lost_is_mended_by_a_reconcile_and_late_deliveries_change_nothi
         mirror.check_feed()
 
 
+@pytest.mark.breach(88)
 def test_without_the_trigger_a_late_event_undoes_a_newer_one(mirror: Mirror) -> None:
     late = event("organization.updated", organization(at=START + 1, name="Old"), at=START + 1)
     mirror.deliver(event("organization.updated", organization(at=START + 9, name="New"), at=START + 9))
@@ -195,6 +199,7 @@ def test_without_the_trigger_a_late_event_undoes_a_newer_one(mirror: Mirror) -> 
     assert mirror.state().organizations == {"org_1": "New"}
 
 
+@pytest.mark.attack(88)
 @pytest.mark.parametrize(
     ("prefix", "newer", "older", "column"),
     [
@@ -230,6 +235,7 @@ def test_a_late_invitation_does_not_undo_its_acceptance(mirror: Mirror) -> None:
     assert mirror.rows("select status, user_id from tenantry.invitations") == [("accepted", "user_7")]
 
 
+@pytest.mark.attack(90)
 def test_a_deletion_is_final_for_its_id(mirror: Mirror) -> None:
     mirror.deliver(event("organization.deleted", deleted("organization", "org_1"), at=START))
     mirror.deliver(event("organization.updated", organization(at=START + 99), at=START + 99))
@@ -313,6 +319,7 @@ def test_deleting_a_user_erases_personal_data_for_good(mirror: Mirror) -> None:
     assert mirror.one("select first_name from tenantry.users") == "Ana", "the trigger is what erases"
 
 
+@pytest.mark.attack(89)
 @pytest.mark.parametrize("second_at", [START + 5, START + 6])
 def test_two_contents_of_one_revision_are_settled_alike_in_any_order_and_marked(mirror: Mirror, second_at: int) -> None:
     one = event("organization.updated", organization(name="One"), at=START + 5)
@@ -373,6 +380,7 @@ def test_a_membership_deletion_that_names_no_place_leaves_the_known_place(mirror
             assert mirror.kinds().count("member.joined") == mirror.kinds().count("member.left")
 
 
+@pytest.mark.attack(90)
 def test_a_re_joined_member_outlives_the_late_deletion_of_the_old_membership(mirror: Mirror) -> None:
     mirror.deliver(event("organizationMembership.created", membership()))
     mirror.deliver(
@@ -383,6 +391,7 @@ def test_a_re_joined_member_outlives_the_late_deletion_of_the_old_membership(mir
     assert mirror.column("select id from tenantry.members") == ["orgmem_2"]
 
 
+@pytest.mark.attack(90)
 def test_an_old_membership_that_shows_late_does_not_bring_back_who_left_again(mirror: Mirror) -> None:
     second = membership("orgmem_2", created_at=START + 50, at=START + 50)
     mirror.deliver(event("organizationMembership.deleted", second, at=START + 90))

@@ -152,6 +152,7 @@ def test_a_membership_says_nothing_about_another_role(world: World, app: Connect
     assert (context["role"], context["system_permissions"]) == ("org:admin", [])
 
 
+@pytest.mark.attack(75)
 @pytest.mark.parametrize("spelling", ["admin", "org:admin", "org:org:admin"])
 def test_a_role_is_one_however_often_it_is_prefixed(world: World, app: Connection, spelling: str) -> None:
     context = set_tenant(app, identity(world.a, role=spelling))

@@ -1,0 +1,1 @@
+"""What every benchmark stands on: a Clerk instance, a PostgreSQL of its own, servers, a load generator, tables."""
