@@ -173,7 +173,7 @@ UNAUTHENTICATED: dict[str, tuple[Callable[[], str | None], str]] = {
 }
 
 
-@pytest.mark.attack(60, 65, 66, 67, 76)
+@pytest.mark.attack(65, 66, 67, 76)
 @pytest.mark.parametrize("kind", UNAUTHENTICATED)
 async def test_whoever_is_not_known_gets_a_401_with_its_own_code(
     world: World, kind: str, caplog: pytest.LogCaptureFixture
@@ -209,7 +209,7 @@ REFUSED: dict[str, tuple[list[Callable[[], Any]], dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.attack(72, 77, 94)
+@pytest.mark.attack(77, 94)
 @pytest.mark.parametrize("kind", REFUSED)
 async def test_whoever_may_not_enter_gets_a_403_with_its_own_code(world: World, kind: str) -> None:
     events, claims, code = REFUSED[kind]
@@ -379,7 +379,6 @@ async def test_requires_refuses_whoever_lacks_any_of_it(world: World) -> None:
         assert code_of(await world.client.get("/for/several", headers=lacking[name])) == (403, "permission_denied")
 
 
-@pytest.mark.attack(72)
 async def test_a_demoted_admin_loses_the_role_at_once(world: World) -> None:
     valid = bearer(role="admin")
     assert (await world.client.get("/for/role", headers=valid)).status_code == 200

@@ -15,7 +15,12 @@ from asyncpg.transaction import Transaction
 
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
-from tenantry.errors import NotProvisioned
+from tenantry.errors import Leftovers, NotProvisioned, TenantAlreadySet
+
+_TAINTED = (
+    Leftovers,
+    TenantAlreadySet,
+)  # what a tenant left behind would refuse every later one: a new connection then
 
 
 def scoped(pool: asyncpg.Pool) -> ScopedPool:
@@ -82,7 +87,13 @@ async def _begin(connection: Any, scope: Scope, options: dict[str, Any]) -> Asyn
             return await _begin_at_once(connection, scope, options)
         return await _begin_and_ask(connection, scope, options)
     except asyncpg.PostgresError as error:
-        raise _refusal(error, scope) from None
+        refusal = mirror.read_error(error)
+        if refusal is None:
+            raise
+        scope.context = None  # of the transaction before: a refusal must not leave it standing
+        if isinstance(refusal, _TAINTED):
+            connection.terminate()
+        raise refusal from None
 
 
 async def _begin_and_ask(connection: Any, scope: Scope, options: dict[str, Any]) -> AsyncExitStack:
@@ -140,10 +151,3 @@ def _literal(text: str | None) -> str:
     if text is None:
         return "null"
     return " E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _refusal(error: BaseException, scope: Scope) -> BaseException:
-    refusal = mirror.read_error(error)
-    if refusal is not None:
-        scope.context = None  # of the transaction before: a refusal must not leave it standing
-    return refusal or error

@@ -20,7 +20,7 @@ from psycopg.rows import tuple_row
 
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
-from tenantry.errors import NotProvisioned, TenantryError
+from tenantry.errors import Leftovers, NotProvisioned, TenantAlreadySet, TenantryError
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, Query
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from tenantry.mirror import Call
 
+_TAINTED = (
+    Leftovers,
+    TenantAlreadySet,
+)  # what a tenant left behind would refuse every later one: a new connection then
 _Row = TypeVar("_Row")
 _T = TypeVar("_T")
 _Statement: TypeAlias = "tuple[Any, Query, Params | Sequence[str | None] | None]"  # a cursor, and what it executes
@@ -191,8 +195,10 @@ async def _begin(connection: Any, scope: Scope, opening: bytes, statement: _Stat
 async def _enter(connection: Any, scope: Scope, opening: bytes, statement: _Statement | None) -> None:
     try:
         scope.admit(await _send(connection, opening, scope.enter(), statement))
-    except TenantryError:
+    except TenantryError as refusal:
         scope.context = None  # of the transaction before: a refusal must not leave it standing
+        if isinstance(refusal, _TAINTED):
+            connection.pgconn.finish()
         raise
 
 

@@ -39,7 +39,14 @@ from sqlalchemy.orm import (
 
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
-from tenantry.errors import ConfigurationError, IsolationError, NotProvisioned, TenantAlreadySet, TenantryError
+from tenantry.errors import (
+    ConfigurationError,
+    IsolationError,
+    Leftovers,
+    NotProvisioned,
+    TenantAlreadySet,
+    TenantryError,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -50,6 +57,7 @@ INFO = "tenantry"  # where tables and columns keep their TableIsolation
 _SCOPE, _REFUSED, _OUTER, _ENTERED, _ADMITTED = (
     f"tenantry_{name}" for name in ("scope", "refused", "outer", "entered", "admitted")
 )
+_TAINTED = (Leftovers, TenantAlreadySet)  # what a tenant left behind would refuse every later one: a new connection then
 _PLACE = "select concat_ws(' ', current_setting('tenantry.tenant_id', true), current_setting('tenantry.user_id', true))"
 _S = TypeVar("_S", bound=Session)
 _A = TypeVar("_A", bound=AsyncSession)
@@ -103,7 +111,9 @@ class _TenantSession(Session):
 
     def _identity_lookup(self, *args: Any, **kwargs: Any) -> Any:
         _pinned_scope(self)  # `get` of an object the session holds sends nothing
-        return super()._identity_lookup(*args, **kwargs)
+        found = super()._identity_lookup(*args, **kwargs)
+        _refuse_foreign_object(self, found)  # a cache may have handed it to the session
+        return found
 
 
 def _pinned_scope(session: Session) -> Scope:
@@ -142,7 +152,9 @@ def _enter_tenant(session: Session, transaction: SessionTransaction, connection:
         session.info[_ADMITTED] = scope.admit(enter(connection, driver, scope))
     except BaseException as refusal:  # a cancellation too leaves a transaction without a tenant
         session.info[_REFUSED] = transaction, refusal  # the session keeps the connection: see get_bind
-        if not isinstance(refusal, TenantryError):
+        if not isinstance(refusal, TenantryError) or (
+            isinstance(refusal, _TAINTED) and connection not in session.info.get(_OUTER, ())
+        ):
             connection.invalidate(refusal)
         raise
 
@@ -320,14 +332,16 @@ def _add_predicate(state: ORMExecuteState) -> None:
 
 def _refuse_foreign_objects(session: Session, context: UOWTransaction, instances: object) -> None:
     for row in (*session.new, *session.dirty, *session.deleted):
-        held = vars(row).get("tenant_id")  # nothing is loaded for this
-        if held is None or not isinstance(row, TenantScoped):
-            continue
-        if held != (own := _own_tenant(session, mapper=type(row))):
-            raise IsolationError(
-                f"A {type(row).__name__} of tenant {held} was used under tenant {own}.",
-                hint="Load it in a session of its own tenant.",
-            )
+        _refuse_foreign_object(session, row)
+
+
+def _refuse_foreign_object(session: Session, row: object) -> None:
+    held = vars(row).get("tenant_id") if isinstance(row, TenantScoped) else None  # nothing is loaded for this
+    if held is not None and held != (own := _own_tenant(session, mapper=type(row))):
+        raise IsolationError(
+            f"A {type(row).__name__} of tenant {held} was used under tenant {own}.",
+            hint="Load it in a session of its own tenant.",
+        )
 
 
 def _own_tenant(session: Session, **bind_arguments: Any) -> UUID:

@@ -198,7 +198,6 @@ def test_without_the_refusal_a_held_cursor_answers_the_next_tenant(world: World,
 
 
 @pytest.mark.attack(10)
-@pytest.mark.xfail(strict=True, reason="refuse_leftovers asks for pg_class by its name alone")
 def test_a_temporary_table_does_not_hide_others_from_the_refusal(world: World, app: Connection) -> None:
     with inside(app, world.b):
         run(
@@ -217,7 +216,6 @@ LEFT_BEHIND = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="the pool gets the connection back")
 @pytest.mark.parametrize("statement", LEFT_BEHIND)
 @pytest.mark.parametrize("name", ["psycopg", "psycopg-async", "asyncpg"])
 async def test_a_connection_refused_for_what_a_tenant_left_on_it_is_not_handed_out_again(

@@ -262,7 +262,6 @@ def test_a_key_without_the_tenant_tells_that_another_has_the_value(
 
 
 @pytest.mark.attack(29)
-@pytest.mark.xfail(strict=True, reason="check_v1 looks at unique indexes alone")
 def test_an_exclusion_constraint_without_the_tenant_does_not_go_unreported(world: World, session: Connection) -> None:
     run(session, "create table bookings (during int4range, title text, exclude using gist (during with &&))")
     isolate(session, "bookings")
@@ -274,9 +273,6 @@ def test_an_exclusion_constraint_without_the_tenant_does_not_go_unreported(world
 
 
 @pytest.mark.attack(27)
-@pytest.mark.xfail(
-    strict=True, reason="check_v1 looks at the references of isolated tables, and at shared ones' to tenants"
-)
 def test_a_shared_table_that_refers_to_tenants_rows_does_not_go_unreported(world: World, session: Connection) -> None:
     run(session, "create table likes (document_id bigint)", "select tenantry.share_table_v1('likes', 'write')")
     as_superuser(session, "alter table likes add foreign key (document_id) references documents")

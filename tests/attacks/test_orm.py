@@ -64,6 +64,7 @@ async def test_a_session_of_two_tenants_answers_one_with_what_it_holds_of_the_ot
     with pytest.raises(TenantAlreadySet):
         await driver.run(turn(a, b), expire_on_commit=False)
     rewrite_python(monkeypatch, adapter, "_pinned_scope", "if pinned != scope.key:", "if False:")
+    monkeypatch.delattr(adapter._TenantSession, "_identity_lookup")
     assert await driver.run(turn(a, b), expire_on_commit=False) == "bravo one"
 
 
@@ -84,10 +85,13 @@ async def test_no_relationship_finds_an_object_of_another_tenant(driver: Driver,
 
 @pytest.mark.breach(43)
 @pytest.mark.usefixtures("open_tables")
-async def test_without_row_level_security_a_relationship_finds_what_sql_has_brought_in(
-    driver: Driver, a: Tenant
+async def test_without_both_defences_a_relationship_finds_what_sql_has_brought_in(
+    driver: Driver, a: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The predicate is not asked: the session has the object."""
+    with pytest.raises(IsolationError):
+        await work(driver, a, by_another_way)
+    monkeypatch.delattr(adapter._TenantSession, "_identity_lookup")
     assert await work(driver, a, by_another_way) == "bravo"
 
 
@@ -98,7 +102,6 @@ HANDED_OVER: dict[str, Callable[[Session, Document], Document | None]] = {
 
 
 @pytest.mark.attack(51)
-@pytest.mark.xfail(strict=True, reason="only what is to be written is looked at")
 @pytest.mark.parametrize("how", HANDED_OVER)
 async def test_an_object_that_a_cache_hands_to_another_tenants_session_is_not_found_there(
     driver: Driver, a: Tenant, b: Tenant, how: str
@@ -116,6 +119,25 @@ async def test_an_object_that_a_cache_hands_to_another_tenants_session_is_not_fo
 
     cached = await work(driver, b, load)
     await work(driver, a, find)
+
+
+@pytest.mark.breach(51)
+async def test_without_the_look_at_it_a_cached_object_is_found_in_another_tenants_session(
+    driver: Driver, a: Tenant, b: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(adapter._TenantSession, "_identity_lookup")
+
+    def load(session: Session) -> Document:
+        document = session.get_one(Document, 2)
+        session.expunge(document)
+        return document
+
+    def find(session: Session) -> str:
+        session.add(cached)
+        return session.get_one(Document, 2).title
+
+    cached = await work(driver, b, load)
+    assert await work(driver, a, find) == "bravo one"
 
 
 def of_an_insert(session: Session) -> str | None:

@@ -20,7 +20,7 @@ import tenantry.sqlalchemy
 from databases import Database
 from tenantry import mirror
 from tenantry.context import TenantContext, current_scope, current_tenant
-from tenantry.errors import NotProvisioned, TenantryError
+from tenantry.errors import Leftovers, NotProvisioned, TenantAlreadySet, TenantryError
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Work:
     scoped: bool = True
     read_only: bool = False
     commit: bool = True
+
+    @property
+    def statement(self) -> str | None:
+        """The work as a single statement in a transaction of its own; None where it is more than that."""
+        plain = self.scoped and self.commit and not self.read_only and len(self.steps) == 1
+        return self.steps[0].sql if plain and not self.steps[0].savepoint else None
 
 
 @dataclass(frozen=True)
@@ -134,10 +140,14 @@ def _in_session(session: Session, work: Work) -> Outcome:
 @dataclass
 class SyncPsycopg:
     pool: Any
+    single: bool = False  # single statements by the calls that are for them
 
     async def transact(self, work: Work) -> Outcome:
         outcome = Outcome()
         tenants = tenantry.psycopg.scoped(self.pool)
+        if self.single and work.statement:
+            rows = tenants.fetchall(work.statement.encode())
+            return Outcome([list(row) for row in rows], current_tenant())
         opened = tenants.transaction(read_only=work.read_only or None) if work.scoped else self.pool.connection()
         try:
             with opened as connection:
@@ -160,10 +170,14 @@ class SyncPsycopg:
 @dataclass
 class AsyncPsycopg:
     pool: Any
+    single: bool = False
 
     async def transact(self, work: Work) -> Outcome:
         outcome = Outcome()
         tenants = tenantry.psycopg.scoped(self.pool)
+        if self.single and work.statement:
+            rows = await tenants.fetchall(work.statement.encode())
+            return Outcome([list(row) for row in rows], current_tenant())
         opened = tenants.transaction(read_only=work.read_only or None) if work.scoped else self.pool.connection()
         try:
             async with opened as connection:
@@ -189,10 +203,13 @@ class AsyncPsycopg:
 @dataclass
 class Asyncpg:
     pool: Any
+    single: bool = False
 
     async def transact(self, work: Work) -> Outcome:
         outcome = Outcome()
         tenants = tenantry.asyncpg.scoped(self.pool)
+        if self.single and work.statement:
+            return Outcome([list(row) for row in await tenants.fetch(work.statement)], current_tenant())
         opened = tenants.transaction(readonly=work.read_only) if work.scoped else self._unscoped()
         try:
             async with opened as connection:
@@ -226,6 +243,7 @@ class Asyncpg:
 class PlainSql:
     """What any language would send: text, over the simple protocol, and nothing of our adapters."""
 
+    url: str
     connection: psycopg.Connection[Any]
 
     async def transact(self, work: Work) -> Outcome:
@@ -240,8 +258,11 @@ class PlainSql:
                     self._send(f"{'rollback to' if step.savepoint == 'undone' else 'release'} step_{number}")
             self._send("commit" if work.commit else "rollback")
             return outcome
-        except psycopg.Error:
+        except psycopg.Error as error:
             self._send("rollback")
+            if isinstance(mirror.read_error(error), Leftovers | TenantAlreadySet):
+                self.connection.close()  # it would refuse every tenant
+                self.connection = psycopg.connect(self.url, autocommit=True)
             raise
 
     def _begin(self, work: Work) -> Outcome:
@@ -281,8 +302,11 @@ CALLERS = (
     "async SQLAlchemy on psycopg",
     "async SQLAlchemy on asyncpg",
     "psycopg",
+    "psycopg, single statements",
     "async psycopg",
-    "asyncpg",
+    "async psycopg, single statements",
+    "async asyncpg",
+    "async asyncpg, single statements",
 )
 
 
@@ -296,8 +320,9 @@ async def opened(
     pooler.
     """
     url = dsn or database.dsn()
-    driver = "asyncpg" if name.endswith("asyncpg") else "psycopg"
+    name, _, single = name.partition(", ")
     if name.endswith(("SQLAlchemy on psycopg", "SQLAlchemy on asyncpg")):
+        driver = name.rpartition(" ")[2]
         address = f"postgresql+{driver}{url.removeprefix('postgresql')}".removesuffix("?sslmode=disable")
         options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": {}}
         if not cached and driver == "asyncpg":
@@ -314,18 +339,18 @@ async def opened(
             factory = sessionmaker(plain)
             yield SyncSqlalchemy(tenantry.sqlalchemy.scoped(factory), factory)
             plain.dispose()
-    elif name == "asyncpg":
-        cache = {} if cached else {"statement_cache_size": 0}
-        async with asyncpg.create_pool(url, min_size=1, max_size=1, **cache) as pool:
-            yield Asyncpg(pool)
     elif name == "plain SQL":
         with psycopg.connect(url, autocommit=True) as connection:
-            yield PlainSql(connection)
+            yield PlainSql(url, connection)
+    elif name == "async asyncpg":
+        cache = {} if cached else {"statement_cache_size": 0}
+        async with asyncpg.create_pool(url, min_size=1, max_size=1, **cache) as pool:
+            yield Asyncpg(pool, bool(single))
     else:
         kwargs = {} if cached else {"prepare_threshold": None}
         if name == "psycopg":
             with ConnectionPool(url, min_size=1, max_size=1, kwargs=kwargs, open=True) as sync_pool:
-                yield SyncPsycopg(sync_pool)
+                yield SyncPsycopg(sync_pool, bool(single))
         else:
             async with AsyncConnectionPool(url, min_size=1, max_size=1, kwargs=kwargs, open=False) as async_pool:
-                yield AsyncPsycopg(async_pool)
+                yield AsyncPsycopg(async_pool, bool(single))

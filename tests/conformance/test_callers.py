@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -38,7 +39,12 @@ async def test_every_caller_agrees_that(case: Case, database: Database, app: Con
             outcomes = await Life(app).live(case, caller)
         check(name, case, outcomes)
         first = first or outcomes
-        assert outcomes == first, f"{name} differs from {CALLERS[0]}"
+        assert [alike(one) for one in outcomes] == [alike(one) for one in first], f"{name} differs from {CALLERS[0]}"
+
+
+def alike(outcome: Outcome) -> Outcome:
+    """No rows and none asked for are the same to calls that always answer with rows."""
+    return replace(outcome, rows=outcome.rows or None)
 
 
 def check(name: str, case: Case, outcomes: list[Outcome]) -> None:

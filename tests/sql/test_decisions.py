@@ -159,7 +159,6 @@ def test_a_token_is_compared_with_what_the_mirror_knows(
             assert set_tenant(app, facts)["role"] == answer
 
 
-@pytest.mark.attack(72)
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
 def test_within_the_second_of_a_deletion_the_deletion_wins(world: World, fraction: float) -> None:
     with world.connect() as app, undone(app):

@@ -5,17 +5,21 @@ begin
   -- A generated key is nobody's to choose, and a uuid cannot be guessed: neither tells.
   return query
   select 'unique-across-tenants', i.relation::text, 'TC10',
-    format('%s is unique across tenants: an insert that fails tells that another tenant has the value.', x.indexrelid::regclass),
-    case when k.conname is not null
+    format('%s is unique across tenants: an insert that fails tells that another tenant has the value.', x.indexrelid::regclass)
+    || case when x.indisexclusion then ' With the tenant, a gist index takes the extension btree_gist.' else '' end,
+    case when x.indisexclusion
+      then format('alter table %s drop constraint %I, add %s;', i.relation, k.conname,
+        regexp_replace(pg_get_constraintdef(k.oid), '\(', format('(%I with =, ', i.tenant_column)))
+      when k.conname is not null
       then format('alter table %s drop constraint %I, add %s%s (%I, %s);', i.relation, k.conname, case k.contype when 'p' then 'primary key' else 'unique' end,
         case when x.indnullsnotdistinct then ' nulls not distinct' end, i.tenant_column, columns)
       else format('drop index %s; create unique index on %s (%I, %s)%s%s;', x.indexrelid::regclass, i.relation, i.tenant_column, columns,
         case when x.indnullsnotdistinct then ' nulls not distinct' end, ' where ' || pg_get_expr(x.indpred, x.indrelid))
     end
   from tenantry.table_isolation as i
-  join pg_index as x on x.indrelid = i.relation and x.indisunique
+  join pg_index as x on x.indrelid = i.relation and (x.indisunique or x.indisexclusion)
   join pg_attribute as t on t.attrelid = i.relation and t.attname = i.tenant_column
-  left join pg_constraint as k on k.conindid = x.indexrelid and k.conrelid = i.relation and k.contype in ('p', 'u')
+  left join pg_constraint as k on k.conindid = x.indexrelid and k.conrelid = i.relation and k.contype in ('p', 'u', 'x')
   cross join lateral (select string_agg(pg_get_indexdef(x.indexrelid, n, true), ', ' order by n) from generate_series(1, x.indnkeyatts) as n) as keys(columns)
   where i.mode = 'isolated' and not t.attnum = any (x.indkey) and not exists (select from pg_inherits where inhrelid = i.relation)
     and not exists (

@@ -67,10 +67,12 @@ begin
   where i.mode in ('isolated', 'read') and g.privilege_type = 'TRUNCATE';
 
   return query
-  select 'shared-names-a-tenant', i.relation::text, 'TC09', 'This table is shared by all tenants, yet it refers to a tenant.',
+  select 'shared-names-a-tenant', i.relation::text, 'TC09', 'This table is shared by all tenants, yet it refers to a tenant or to a tenant''s rows.',
     format('select tenantry.isolate_table_v1(%L);', i.relation)
   from tenantry.table_isolation as i
   where i.mode in ('read', 'write') and exists (
-    select from pg_constraint as k where k.conrelid = i.relation and k.contype = 'f' and k.confrelid = 'tenantry.tenants'::regclass);
+    select from pg_constraint as k
+    where k.conrelid = i.relation and k.contype = 'f' and (k.confrelid = 'tenantry.tenants'::regclass
+       or k.confrelid in (select there.relation from tenantry.table_isolation as there where there.mode = 'isolated')));
 end
 $$;

@@ -11,8 +11,10 @@ begin
       select from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation
       where i.mode in ('isolated', 'write') and i.relation <> grant_sequences.relation and drawn = any (tenantry.sequences_of(i.relation)));
     execute format('revoke all on sequence %s from public, tenantry_tenant, tenantry_bypass', drawn);
-    if written then
-      execute format('grant usage on sequence %s to tenantry_tenant', drawn);  -- not SELECT: last_value tells volume
+    -- USAGE tells how many rows all tenants have (pg_sequences.last_value). An identity column draws without it.
+    if written and not exists (
+      select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = drawn and d.deptype = 'i') then
+      execute format('grant usage on sequence %s to tenantry_tenant', drawn);
     end if;
     execute format('grant %s on sequence %s to tenantry_bypass',
       case when written or mode = 'read' then 'usage, select, update' else 'select' end, drawn);
