@@ -8,7 +8,7 @@ BENCH := .venv-bench/bin
 BENCH_READY := .venv-bench/.ready
 SNIPPETS := $(wildcard tests/docs)
 
-.PHONY: dev test check bench lock clean
+.PHONY: dev test check bench attacks lock clean
 
 dev: $(READY) ## PostgreSQL, the Clerk emulator and the example app, on this machine alone
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec tenantry dev --app documents.main:app --app-dir examples/documents/api \
@@ -23,6 +23,9 @@ check: $(READY) ## style, types, import boundaries, the snippets in the docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(if $(SNIPPETS),$(BIN)/pytest -q $(SNIPPETS))
+
+attacks: $(READY) ## write the table of attacks in docs/isolation.md anew
+	@PYTHONPATH=tests $(BIN)/python -m attacks.table
 
 bench: $(BENCH_READY) ## what Tenantry costs, as ratios to floors; make bench ARGS="webhook --quick"
 	@PYTHONPATH="$${PYTHONPATH:-$(CURDIR)/src}" $(BENCH)/python -m benchmarks $(ARGS)

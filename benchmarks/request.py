@@ -20,7 +20,7 @@ from benchmarks.harness.load import raw
 from benchmarks.harness.mirror import fill_mirror, member, membership, remove, tenant_ids
 from benchmarks.harness.peers import prepare_fastapi_rls, prepare_sqlalchemy_tenants
 from benchmarks.harness.postgres import APP_OF_ROLES, Database
-from benchmarks.harness.rounds import Contender, Turn, by_cpu, by_median, by_rate, p95, paired, shuffled, typical
+from benchmarks.harness.rounds import Contender, Turn, by_cpu, by_median, by_rate, p95, shuffled, to_floor, typical
 from benchmarks.harness.tables import Cell, Goal, Table
 
 FLOORS, SDK, OURS = (f"benchmarks.contenders.request_{name}" for name in ("floor", "clerk_sdk", "tenantry"))
@@ -194,7 +194,7 @@ def _table(contenders: Sequence[Contender], turns: Turns, refusals: dict[Contend
             cells: list[Cell] = [
                 contender.name, contender.role, str(connections), typical(own, by_median), p95(own),
                 typical(own, by_rate), typical(own, lambda turn: turn.server_cpu),
-                typical(own, lambda turn: turn.postgres_cpu), paired(own, base, by_median), paired(own, base, by_cpu),
+                typical(own, lambda turn: turn.postgres_cpu), to_floor(own, base, by_median), to_floor(own, base, by_cpu),
                 str(refusals[contender]),
             ]  # fmt: skip
             table.add(cells, f"{contender.name}, {connections} connections", goals)
@@ -204,7 +204,7 @@ def _table(contenders: Sequence[Contender], turns: Turns, refusals: dict[Contend
 def _goals(contender: Contender, own: list[Turn], base: list[Turn] | None, where: list[Turn] | None) -> list[Goal]:
     if contender.role != "ours" or contender.name == FRESH:
         return []
-    wanted = [("CPU to floor", paired(own, base, by_cpu), LIMITS[contender.floor or ALCHEMY])]
+    wanted = [("CPU to floor", to_floor(own, base, by_cpu), LIMITS[contender.floor or ALCHEMY])]
     if contender.floor == ALCHEMY:
-        wanted.append((f"median to {WHERE}", paired(own, where, by_median), 1.0))
+        wanted.append((f"median to {WHERE}", to_floor(own, where, by_median), 1.0))
     return [Goal(text, value, limit) for text, value, limit in wanted if value is not None]

@@ -15,7 +15,7 @@ from time import perf_counter_ns
 from benchmarks.contenders.tokens import Verify
 from benchmarks.harness.bench import Bench
 from benchmarks.harness.clerk import forge
-from benchmarks.harness.rounds import Contender, Turn, by_median, by_rate, p95, paired, shuffled, typical
+from benchmarks.harness.rounds import Contender, Turn, by_median, by_rate, p95, shuffled, to_floor, typical
 from benchmarks.harness.tables import Goal, Table
 
 MODULE = "benchmarks.contenders.tokens"
@@ -98,7 +98,7 @@ def _table(title: str, turns: dict[Contender, list[Turn]], limit: float) -> Tabl
     table = Table(title, ["contender", "role", "median us", "p95 us", "calls/s", "median to floor", "goal"])
     floor = next((contender for contender in turns if contender.name == FLOOR), None)
     for contender, own in turns.items():
-        ratio = paired(own, turns[floor] if floor else None, by_median)
+        ratio = to_floor(own, turns[floor] if floor else None, by_median)
         goals = [Goal("median to floor", ratio, limit)] if ratio is not None and contender.role == "ours" else []
         measured = typical(own, by_median), p95(own), typical(own, by_rate), ratio
         table.add([contender.name, contender.role, *measured], contender.name, goals)

@@ -15,7 +15,7 @@ from benchmarks.harness.bench import WARM_CONNECTIONS, Bench
 from benchmarks.harness.clerk import delivery, joined
 from benchmarks.harness.load import raw
 from benchmarks.harness.postgres import Database
-from benchmarks.harness.rounds import Contender, Turn, by_cpu, by_median, by_rate, p95, paired, shuffled, typical
+from benchmarks.harness.rounds import Contender, Turn, by_cpu, by_median, by_rate, p95, shuffled, to_floor, typical
 from benchmarks.harness.tables import Cell, Goal, Table
 
 FLOOR = "hmac, one upsert (asyncpg), bare ASGI"
@@ -161,13 +161,13 @@ def _table(contenders: Sequence[Contender], turns: Turns) -> Table:
         base = turns.get((FLOOR, connections))
         for contender in contenders:
             own = turns[contender.name, connections]
-            share, goals = paired(own, base, by_rate), []
+            share, goals = to_floor(own, base, by_rate), []
             if share is not None and contender.role == "ours" and connections in GOALS:
                 goals = [Goal("events/s to floor", share, GOALS[connections], at_least=True)]
             cells: list[Cell] = [
                 contender.name, contender.role, str(connections), typical(own, by_median), p95(own),
                 typical(own, by_rate), share, typical(own, lambda turn: turn.server_cpu),
-                typical(own, lambda turn: turn.postgres_cpu), paired(own, base, by_cpu),
+                typical(own, lambda turn: turn.postgres_cpu), to_floor(own, base, by_cpu),
             ]  # fmt: skip
             table.add(cells, f"{contender.name}, {connections} connections", goals)
     return table

@@ -197,6 +197,21 @@ async def test_many_tasks_share_a_pool_and_never_each_others_tenant(world: World
         await asyncio.gather(*(ask(tenant) for tenant in [world.a, world.b] * 5))
 
 
+async def test_tasks_of_one_request_work_side_by_side(world: World) -> None:
+    async with opened(world.database.dsn(), max_size=3) as pool:
+        tenants = scoped(pool)
+
+        async def work() -> None:
+            for _ in range(5):
+                async with tenants.transaction() as connection:
+                    await connection.execute("select pg_sleep(0.001)")
+                    assert current_tenant().org_id == world.a.org_id
+                assert await tenants.fetchval(TITLES) == "alpha"
+
+        with acting(world.a):
+            await asyncio.gather(*(work() for _ in range(6)))
+
+
 async def test_one_prepared_statement_answers_each_tenant_with_its_own(world: World) -> None:
     async with opened(world.database.dsn(), connection_class=Unreset) as pool:
         for tenant in [world.a, world.b, world.a]:

@@ -10,7 +10,18 @@ import pytest
 
 from benchmarks.harness import cpu, mirror
 from benchmarks.harness.clerk import joined
-from benchmarks.harness.rounds import Contender, Turn, by_median, choose, p95, paired, percentile, shuffled, typical
+from benchmarks.harness.rounds import (
+    Contender,
+    Turn,
+    by_median,
+    choose,
+    p95,
+    paired,
+    percentile,
+    shuffled,
+    to_floor,
+    typical,
+)
 from benchmarks.harness.tables import Goal, Table
 from databases import Database, Server
 
@@ -28,7 +39,8 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 
 def test_a_ratio_to_a_floor_that_did_not_run_is_no_number() -> None:
-    assert paired([turn(1)], None, by_median) is None
+    assert to_floor([turn(1)], None, by_median) is None
+    assert to_floor([turn(6)], [turn(3)], by_median) == 2
 
 
 def test_each_round_has_another_order_and_every_run_the_same() -> None:

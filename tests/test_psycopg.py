@@ -16,7 +16,7 @@ from psycopg import IsolationLevel
 from psycopg.adapt import Dumper
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, NullConnectionPool
 
 from conformance.turns import Turns
 from databases import OWNER, SUPERUSER, Server
@@ -275,6 +275,21 @@ async def test_many_tasks_share_a_pool_and_never_each_others_tenant(world: World
         await asyncio.gather(*(ask(tenant) for tenant in [world.a, world.b] * 5))
 
 
+async def test_tasks_of_one_request_work_side_by_side(world: World) -> None:
+    async with opened(world.database.dsn(), max_size=3) as pool:
+        tenants = scoped(pool)
+
+        async def work() -> None:
+            for _ in range(5):
+                async with tenants.transaction() as connection:
+                    await connection.execute("select pg_sleep(0.001)")
+                    assert current_tenant().org_id == world.a.org_id
+                assert await tenants.fetchall(TITLES) == [("alpha",)]
+
+        with acting(world.a):
+            await asyncio.gather(*(work() for _ in range(6)))
+
+
 def test_threads_share_a_sync_pool_and_a_thread_without_a_tenant_is_refused(
     world: World, sync_pool: ConnectionPool[Any]
 ) -> None:
@@ -307,6 +322,11 @@ async def test_one_prepared_statement_answers_each_tenant_with_its_own(world: Wo
             async with pool.connection() as connection:
                 await connection.execute(TITLES)
         assert refused.value.sqlstate == "TY001"
+
+
+def test_a_pool_that_keeps_no_connections_will_do(world: World) -> None:
+    with NullConnectionPool(world.database.dsn(), open=True) as pool, acting(world.a):
+        assert scoped(pool).fetchall(TITLES) == [("alpha",)]
 
 
 @pytest.mark.parametrize("factory", [psycopg.AsyncRawCursor, psycopg.AsyncClientCursor])

@@ -40,6 +40,11 @@ class Bench:
         cluster.start()
         return cluster
 
+    @property
+    def has_cluster(self) -> bool:
+        """Whether a question has needed one."""
+        return "cluster" in vars(self)
+
     @cached_property
     def load(self) -> Load:
         return self.stack.enter_context(Load())

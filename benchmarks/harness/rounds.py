@@ -68,11 +68,14 @@ def shuffled(rounds: int, contenders: Sequence[T]) -> Iterator[list[T]]:
         yield order
 
 
-def paired(turns: Sequence[Turn], floor: Sequence[Turn] | None, value: Callable[[Turn], float]) -> float | None:
-    """The median over rounds of a turn's value to the floor's in the same round; None where the floor did not run."""
-    if floor is None:
-        return None
+def paired(turns: Sequence[Turn], floor: Sequence[Turn], value: Callable[[Turn], float]) -> float:
+    """The median over rounds of a turn's value to the floor's in the same round."""
     return median(value(own) / value(base) for own, base in zip(turns, floor, strict=True))
+
+
+def to_floor(turns: Sequence[Turn], floor: Sequence[Turn] | None, value: Callable[[Turn], float]) -> float | None:
+    """`paired`, or None where the floor was not chosen to run."""
+    return None if floor is None else paired(turns, floor, value)
 
 
 def percentile(values: Iterable[float], share: float) -> float:

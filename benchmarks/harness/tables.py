@@ -57,8 +57,8 @@ class Table:
 
     def as_json(self) -> dict[str, Any]:
         goals = [
-            {"contender": who, "goal": g.text, "limit": g.limit, "value": g.value, "met": g.met}
-            for who, g in self.goals
+            {"contender": who, "goal": goal.text, "limit": goal.limit, "value": goal.value, "met": goal.met}
+            for who, goal in self.goals
         ]
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
         return {"title": self.title, "rows": rows, "goals": goals, "notes": self.notes}
@@ -73,7 +73,7 @@ class Table:
 def machine(postgres_version: str | None) -> Mapping[str, str]:
     """What the numbers were measured on."""
     found = {
-        "processor": _processor(),
+        "cores": _processor(),
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
     }

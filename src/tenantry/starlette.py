@@ -303,9 +303,7 @@ def _installed(connection: HTTPConnection) -> tuple[Tenantry, Scope]:
 
 def _find_mismatch(connection: HTTPConnection, identity: Identity) -> OrganizationMismatch | None:
     """The client may state which organization it expects, by header or path; it never chooses one."""
-    stated = connection.headers.getlist(EXPECTED_ORG)
-    if in_path := _ORG_IN_PATH.search(connection.scope["path"]):
-        stated.append(in_path[1])
+    stated = connection.headers.getlist(EXPECTED_ORG) + _ORG_IN_PATH.findall(connection.scope["path"])
     own = {identity.org_id or "", identity.org_slug or identity.org_id or ""}
     for expected in stated:
         if expected not in own:

@@ -248,7 +248,7 @@ def ask_nothing(patch: Patch) -> None:
 
 
 @pytest.mark.attack(62)
-@pytest.mark.parametrize("org", ["org_2", "slug-of-org_2", "ORG_1"])
+@pytest.mark.parametrize("org", ["org_2", "slug-of-org_2", "ORG_1", "org_1/shared-with/orgs/org_2"])
 async def test_an_organizations_page_never_shows_another_organizations_rows(read_world: World, org: str) -> None:
     answer = await read_world.client.get(f"/orgs/{org}/documents", headers=member("org_1"))
     assert code_of(answer) == (409, "organization_mismatch")

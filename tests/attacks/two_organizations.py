@@ -20,6 +20,7 @@ def build(world: World) -> None:
 
     @world.app.get("/documents")
     @world.app.get("/orgs/{org}/documents")
+    @world.app.get("/orgs/{_}/shared-with/orgs/{org}/documents")
     async def documents() -> list[str]:
         return await titles(world)
 

@@ -200,6 +200,13 @@ class AsyncPsycopg:
 # --- asyncpg ----------------------------------------------------------------------------------------------------------
 
 
+class Unreset(asyncpg.Connection):  # type: ignore[misc]
+    """What is left on it stays there: the harder case."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 @dataclass
 class Asyncpg:
     pool: Any
@@ -321,10 +328,11 @@ async def opened(
     """
     url = dsn or database.dsn()
     name, _, single = name.partition(", ")
+    options: dict[str, Any] = {}
     if name.endswith(("SQLAlchemy on psycopg", "SQLAlchemy on asyncpg")):
         driver = name.rpartition(" ")[2]
         address = f"postgresql+{driver}{url.removeprefix('postgresql')}".removesuffix("?sslmode=disable")
-        options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": {}}
+        options = {"pool_size": 1, "max_overflow": 0, "connect_args": {}}
         if not cached and driver == "asyncpg":
             options["connect_args"] = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
         elif not cached:
@@ -343,14 +351,14 @@ async def opened(
         with psycopg.connect(url, autocommit=True) as connection:
             yield PlainSql(url, connection)
     elif name == "async asyncpg":
-        cache = {} if cached else {"statement_cache_size": 0}
-        async with asyncpg.create_pool(url, min_size=1, max_size=1, **cache) as pool:
+        options = {} if cached else {"statement_cache_size": 0}
+        async with asyncpg.create_pool(url, min_size=1, max_size=1, connection_class=Unreset, **options) as pool:
             yield Asyncpg(pool, bool(single))
     else:
-        kwargs = {} if cached else {"prepare_threshold": None}
+        options = {} if cached else {"prepare_threshold": None}
         if name == "psycopg":
-            with ConnectionPool(url, min_size=1, max_size=1, kwargs=kwargs, open=True) as sync_pool:
+            with ConnectionPool(url, min_size=1, max_size=1, kwargs=options, open=True) as sync_pool:
                 yield SyncPsycopg(sync_pool, bool(single))
         else:
-            async with AsyncConnectionPool(url, min_size=1, max_size=1, kwargs=kwargs, open=False) as async_pool:
+            async with AsyncConnectionPool(url, min_size=1, max_size=1, kwargs=options, open=False) as async_pool:
                 yield AsyncPsycopg(async_pool, bool(single))

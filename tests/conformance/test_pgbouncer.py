@@ -16,6 +16,7 @@ from conformance.cases import Case, Life, make_tables, make_tenant, read_cases
 from conformance.pgbouncer import bouncing
 from conformance.test_callers import check
 from databases import SUPERUSER, Database, Server
+from instance import settings
 from sql.clerk_objects import event, user
 from sql.tenants import INSTANCE, Connection, Tenant, identity, inside
 from tenantry import mirror
@@ -23,6 +24,7 @@ from tenantry.context import Scope, scope_of, tenant_context, use_scope
 from tenantry.errors import NotAMember
 from tenantry.identity import Identity
 from tenantry.pool import Pool
+from tenantry.starlette import Tenantry
 from tenantry.webhooks import Delivery
 
 pytestmark = pytest.mark.requires("pgbouncer")
@@ -162,6 +164,13 @@ async def test_tenantrys_own_calls_work_and_leave_no_statement_for_others(
             assert client.execute("select name from pg_prepared_statements").fetchall() == []
     for pool in pools:
         await pool.close()
+
+
+async def test_an_app_starts_through_it(bounced: Bounced) -> None:
+    tenancy = Tenantry(settings(bounced.database, database_url=bounced.url))
+    for _ in range(3):  # each time the schema and the login are checked
+        async with tenancy.lifespan():
+            pass
 
 
 async def test_the_server_knows_tenantrys_connections_by_name(bounced: Bounced, tenants: list[Tenant]) -> None:

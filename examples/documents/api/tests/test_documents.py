@@ -47,7 +47,8 @@ def test_each_role_may_do_what_it_should(
 
     def allows(method: str, at: str, title: str | None = None) -> bool:
         body = {"title": title} if title else None
-        return client.request(method, at, json=body, headers=someone.headers()).status_code != 403
+        status: int = client.request(method, at, json=body, headers=someone.headers()).status_code
+        return status != 403
 
     assert allows("POST", "/api/documents", "New") == may_create
     assert allows("PUT", path, "Changed") == may_edit

@@ -1,10 +1,24 @@
--- The body that a dead letter keeps: as it came, save private metadata that nobody asked to keep. `event`: the body read,
--- or null where it is no JSON.
+-- The body that a dead letter keeps: as it came, save what no delivery keeps (open_letter). Of a session, and of a type
+-- the mirror does not use, that is everything, readable or not. `event`: the body read, or null where it could not be.
 create or replace function tenantry.body_of_dead_letter(delivery jsonb, event jsonb)
-returns text language sql immutable parallel safe as $$
-  select case
-    when event is null or delivery -> 'keep_private_metadata' = 'true' or tenantry.without_private_metadata(event) = event
-    then delivery ->> 'body'
-    else tenantry.without_private_metadata(event)::text
-  end
+returns text language plpgsql immutable as $$
+declare
+  body constant text := delivery ->> 'body';
+  type text := event ->> 'type';
+  kept jsonb;
+begin
+  if event is null then
+    type := body::json ->> 'type';  -- no jsonb, but perhaps JSON
+  end if;
+  if type ~ '^\w+\.\w+$' and coalesce(tenantry.kind_of_event(type), 'sessions') = 'sessions' then
+    return null;
+  end if;
+  kept := event - 'event_attributes' #- '{data,url}';
+  if delivery -> 'keep_private_metadata' is distinct from 'true' then
+    kept := tenantry.without_private_metadata(kept);
+  end if;
+  return case when event is null or kept = event then body else kept::text end;
+exception when data_exception or program_limit_exceeded then
+  return body;  -- no JSON at all, or no object
+end
 $$;
