@@ -55,7 +55,7 @@ _DRIVER = (
 )
 WORKS = (
     Work("webhook, 1 connection", *_WEBHOOK, 1, 500, 150),
-    Work("webhook, 64 connections", *_WEBHOOK, 64, 1500, 500),
+    Work("webhook, 64 connections", *_WEBHOOK, 64, 800, 400),
     Work("request, SQLAlchemy, 1 connection", *_REQUEST, 1, 300, 120),
     Work("request, asyncpg, 1 connection", *_DRIVER, 1, 400, 150),
 )

@@ -194,8 +194,8 @@ def _table(contenders: Sequence[Contender], turns: Turns, refusals: dict[Contend
             cells: list[Cell] = [
                 contender.name, contender.role, str(connections), typical(own, by_median), p95(own),
                 typical(own, by_rate), typical(own, lambda turn: turn.server_cpu),
-                typical(own, lambda turn: turn.postgres_cpu), to_floor(own, base, by_median), to_floor(own, base, by_cpu),
-                str(refusals[contender]),
+                typical(own, lambda turn: turn.postgres_cpu), to_floor(own, base, by_median),
+                to_floor(own, base, by_cpu), str(refusals[contender]),
             ]  # fmt: skip
             table.add(cells, f"{contender.name}, {connections} connections", goals)
     return table

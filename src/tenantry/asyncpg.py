@@ -1,7 +1,6 @@
 """asyncpg pools whose transactions are each in one tenant: the running scope's, entered as the transaction begins.
 
-Everything the entering call sets is local to its transaction, so the connection goes back to the pool as it came. What
-follows is refused before anything is sent where nothing says whose transaction it is.
+All that the entering call sets is local to the transaction, so the connection goes back to the pool as it came.
 """
 
 from __future__ import annotations
@@ -15,12 +14,7 @@ from asyncpg.transaction import Transaction
 
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
-from tenantry.errors import Leftovers, NotProvisioned, TenantAlreadySet
-
-_TAINTED = (
-    Leftovers,
-    TenantAlreadySet,
-)  # what a tenant left behind would refuse every later one: a new connection then
+from tenantry.errors import TAINTED, NotProvisioned
 
 
 def scoped(pool: asyncpg.Pool) -> ScopedPool:
@@ -91,7 +85,7 @@ async def _begin(connection: Any, scope: Scope, options: dict[str, Any]) -> Asyn
         if refusal is None:
             raise
         scope.context = None  # of the transaction before: a refusal must not leave it standing
-        if isinstance(refusal, _TAINTED):
+        if isinstance(refusal, TAINTED):
             connection.terminate()
         raise refusal from None
 

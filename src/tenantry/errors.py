@@ -110,6 +110,10 @@ class Leftovers(IsolationError):
     title = "This connection still holds what an earlier tenant left on it."
 
 
+TAINTED = (TenantAlreadySet, Leftovers)
+"""Where a transaction begins with one of these, its connection would refuse every later tenant too: a new one then."""
+
+
 class NoOrganizationId(IsolationError):
     code = "no_organization_id"
     sqlstate = "TY040"

@@ -20,7 +20,7 @@ from psycopg.rows import tuple_row
 
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
-from tenantry.errors import Leftovers, NotProvisioned, TenantAlreadySet, TenantryError
+from tenantry.errors import TAINTED, NotProvisioned, TenantryError
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, Query
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
     from tenantry.mirror import Call
 
-_TAINTED = (
-    Leftovers,
-    TenantAlreadySet,
-)  # what a tenant left behind would refuse every later one: a new connection then
 _Row = TypeVar("_Row")
 _T = TypeVar("_T")
 _Statement: TypeAlias = "tuple[Any, Query, Params | Sequence[str | None] | None]"  # a cursor, and what it executes
@@ -197,7 +193,7 @@ async def _enter(connection: Any, scope: Scope, opening: bytes, statement: _Stat
         scope.admit(await _send(connection, opening, scope.enter(), statement))
     except TenantryError as refusal:
         scope.context = None  # of the transaction before: a refusal must not leave it standing
-        if isinstance(refusal, _TAINTED):
+        if isinstance(refusal, TAINTED):
             connection.pgconn.finish()
         raise
 

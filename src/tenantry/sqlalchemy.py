@@ -40,9 +40,9 @@ from sqlalchemy.orm import (
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
 from tenantry.errors import (
+    TAINTED,
     ConfigurationError,
     IsolationError,
-    Leftovers,
     NotProvisioned,
     TenantAlreadySet,
     TenantryError,
@@ -57,7 +57,6 @@ INFO = "tenantry"  # where tables and columns keep their TableIsolation
 _SCOPE, _REFUSED, _OUTER, _ENTERED, _ADMITTED = (
     f"tenantry_{name}" for name in ("scope", "refused", "outer", "entered", "admitted")
 )
-_TAINTED = (Leftovers, TenantAlreadySet)  # what a tenant left behind would refuse every later one: a new connection then
 _PLACE = "select concat_ws(' ', current_setting('tenantry.tenant_id', true), current_setting('tenantry.user_id', true))"
 _S = TypeVar("_S", bound=Session)
 _A = TypeVar("_A", bound=AsyncSession)
@@ -153,7 +152,7 @@ def _enter_tenant(session: Session, transaction: SessionTransaction, connection:
     except BaseException as refusal:  # a cancellation too leaves a transaction without a tenant
         session.info[_REFUSED] = transaction, refusal  # the session keeps the connection: see get_bind
         if not isinstance(refusal, TenantryError) or (
-            isinstance(refusal, _TAINTED) and connection not in session.info.get(_OUTER, ())
+            isinstance(refusal, TAINTED) and connection not in session.info.get(_OUTER, ())
         ):
             connection.invalidate(refusal)
         raise

@@ -8,11 +8,12 @@ health checks need no exceptions list.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
@@ -48,13 +49,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
+    import asyncpg
+    from psycopg import AsyncConnection, Connection
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
     from sqlalchemy.ext.asyncio import async_sessionmaker
     from sqlalchemy.orm import sessionmaker
 
+    from tenantry.asyncpg import ScopedPool as AsyncpgPool
     from tenantry.mirror import Outcome
+    from tenantry.psycopg import AsyncScopedPool, ScopedPool
     from tenantry.webhooks import Delivery
 
 _Factory = TypeVar("_Factory", bound="sessionmaker[Any] | async_sessionmaker[Any]")
+_Row = TypeVar("_Row")
 
 log = logging.getLogger("tenantry")
 
@@ -97,11 +104,22 @@ class Tenantry:
         """
         return self._live()
 
-    def scoped(self, factory: _Factory) -> _Factory:
-        """A SQLAlchemy sessionmaker like `factory` whose sessions see the current tenant's rows alone."""
-        from tenantry.sqlalchemy import scoped
+    @overload
+    def scoped(self, factory: _Factory) -> _Factory: ...
+    @overload
+    def scoped(self, factory: ConnectionPool[Connection[_Row]]) -> ScopedPool[_Row]: ...
+    @overload
+    def scoped(self, factory: AsyncConnectionPool[AsyncConnection[_Row]]) -> AsyncScopedPool[_Row]: ...
+    @overload
+    def scoped(self, factory: asyncpg.Pool[Any]) -> AsyncpgPool: ...
+    def scoped(self, factory: Any) -> Any:
+        """What gives sessions or connections like `factory`, in the current tenant: its rows alone are there.
 
-        return scoped(factory)  # type: ignore[arg-type, return-value]  # whichever comes in, the same goes out
+        A SQLAlchemy sessionmaker, sync or async, gives another; a pool of psycopg or asyncpg a `ScopedPool`.
+        """
+        maker = {base.__module__.partition(".")[0] for base in type(factory).__mro__}
+        adapter = "psycopg" if "psycopg_pool" in maker else "asyncpg" if "asyncpg" in maker else "sqlalchemy"
+        return importlib.import_module(f"tenantry.{adapter}").scoped(factory)  # each needs its own driver installed
 
     async def identify(self, connection: HTTPConnection) -> Scope:
         """How this request's transactions enter their tenant; with the error to raise where they may not."""

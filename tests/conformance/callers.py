@@ -328,37 +328,46 @@ async def opened(
     """
     url = dsn or database.dsn()
     name, _, single = name.partition(", ")
-    options: dict[str, Any] = {}
+    size: dict[str, Any] = {"min_size": 1, "max_size": 1}
     if name.endswith(("SQLAlchemy on psycopg", "SQLAlchemy on asyncpg")):
-        driver = name.rpartition(" ")[2]
-        address = f"postgresql+{driver}{url.removeprefix('postgresql')}".removesuffix("?sslmode=disable")
-        options = {"pool_size": 1, "max_overflow": 0, "connect_args": {}}
-        if not cached and driver == "asyncpg":
-            options["connect_args"] = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-        elif not cached:
-            options["connect_args"] = {"prepare_threshold": None}
-        if name.startswith("async"):
-            engine = create_async_engine(address, **options)
-            made = async_sessionmaker(engine)
-            yield AsyncSqlalchemy(tenantry.sqlalchemy.scoped(made), made)
-            await engine.dispose()
-        else:
-            plain = create_engine(address, **options)
-            factory = sessionmaker(plain)
-            yield SyncSqlalchemy(tenantry.sqlalchemy.scoped(factory), factory)
-            plain.dispose()
+        async with _opened_sqlalchemy(name, url, cached) as caller:
+            yield caller
     elif name == "plain SQL":
-        with psycopg.connect(url, autocommit=True) as connection:
-            yield PlainSql(url, connection)
+        plain = PlainSql(url, psycopg.connect(url, autocommit=True))
+        yield plain
+        plain.connection.close()
     elif name == "async asyncpg":
-        options = {} if cached else {"statement_cache_size": 0}
-        async with asyncpg.create_pool(url, min_size=1, max_size=1, connection_class=Unreset, **options) as pool:
+        async with asyncpg.create_pool(url, connection_class=Unreset, **size, **_cache("asyncpg", cached)) as pool:
             yield Asyncpg(pool, bool(single))
+    elif name == "psycopg":
+        with ConnectionPool(url, open=True, kwargs=_cache("psycopg", cached), **size) as sync_pool:
+            yield SyncPsycopg(sync_pool, bool(single))
     else:
-        options = {} if cached else {"prepare_threshold": None}
-        if name == "psycopg":
-            with ConnectionPool(url, min_size=1, max_size=1, kwargs=options, open=True) as sync_pool:
-                yield SyncPsycopg(sync_pool, bool(single))
-        else:
-            async with AsyncConnectionPool(url, min_size=1, max_size=1, kwargs=options, open=False) as async_pool:
-                yield AsyncPsycopg(async_pool, bool(single))
+        async with AsyncConnectionPool(url, open=False, kwargs=_cache("psycopg", cached), **size) as async_pool:
+            yield AsyncPsycopg(async_pool, bool(single))
+
+
+@asynccontextmanager
+async def _opened_sqlalchemy(name: str, url: str, cached: bool) -> AsyncIterator[Caller]:
+    driver = name.rpartition(" ")[2]
+    address = f"postgresql+{driver}{url.removeprefix('postgresql')}".removesuffix("?sslmode=disable")
+    kept = _cache(driver, cached)
+    if "statement_cache_size" in kept:
+        kept["prepared_statement_cache_size"] = 0  # SQLAlchemy keeps them too
+    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": kept}
+    if name.startswith("async"):
+        engine = create_async_engine(address, **options)
+        made = async_sessionmaker(engine)
+        yield AsyncSqlalchemy(tenantry.sqlalchemy.scoped(made), made)
+        await engine.dispose()
+    else:
+        plain = create_engine(address, **options)
+        factory = sessionmaker(plain)
+        yield SyncSqlalchemy(tenantry.sqlalchemy.scoped(factory), factory)
+        plain.dispose()
+
+
+def _cache(driver: str, cached: bool) -> dict[str, Any]:
+    if cached:
+        return {}
+    return {"statement_cache_size": 0} if driver == "asyncpg" else {"prepare_threshold": None}
