@@ -21,6 +21,8 @@ from tenantry.webhooks import parse_secret
 MembershipSource = Literal["mirror", "token"]
 PersonalAccounts = Literal["refuse", "allow"]
 
+SHORTEST_JOB_SECRET = 32  # characters
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?")
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----(.*)-----END \1-----", re.DOTALL)
@@ -203,8 +205,8 @@ def _secrets(text: str) -> tuple[str, ...]:
 
 def _job_secrets(text: str) -> tuple[str, ...]:
     secrets = tuple(_items(text))
-    if any(len(secret) < 32 or not secret.isascii() for secret in secrets):
-        raise ValueError("a secret is shorter than 32 characters, or holds characters outside ASCII")
+    if any(len(secret) < SHORTEST_JOB_SECRET for secret in secrets):
+        raise ValueError(f"a secret is shorter than {SHORTEST_JOB_SECRET} characters")
     return secrets
 
 
