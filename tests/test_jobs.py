@@ -8,6 +8,7 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def sealed(secret: str = SECRET, *, ttl: timedelta = jobs.DAY, **of: Any) -> str
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the time."""
-    return lambda now: monkeypatch.setattr(jobs.time, "time", lambda: now)
+    return lambda now: monkeypatch.setattr("tenantry.jobs.time.time", lambda: now)
 
 
 # --- the envelope -----------------------------------------------------------------------------------------------------
@@ -471,6 +472,7 @@ async def arq_queue(database: Database, broker: str, log: Path) -> AsyncIterator
 
     async def run(name: str, **kwargs: str) -> str | None:
         job = await pool.enqueue_job(name, *kwargs.values())
+        assert job is not None
         try:
             await job.result(timeout=60)
         except TenantryError as error:
@@ -528,7 +530,7 @@ async def test_a_worker_serves_the_members_of_its_jobs_and_nobody_else(
         assert json.loads((tmp_path / "peek").read_text()) == ["NoTenant", 2]
 
         assert await worker.run(ADD, envelope=mine.replace(".", ".x", 1), title="x") == "BadEnvelope"
-        clock(jobs.time.time() - 2 * 86_400)
+        clock(time.time() - 2 * 86_400)
         with use_scope(scope()):
             old = seal()
         assert await worker.run(ADD, envelope=old, title="x") == "EnvelopeExpired"

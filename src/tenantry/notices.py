@@ -119,8 +119,7 @@ class Notices:
 
 async def _happens(event: asyncio.Event, seconds: float) -> bool:
     """Whether it does within so many seconds."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from random import uniform
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ _SHORT_SECONDS = 1  # a response that is over by then is not watched
 _MOST_CHECKS = 2  # of the pool's four connections
 _LONGEST_UNCHECKED = 300  # or two intervals: how long a stream lasts while the database does not answer
 _PAUSE_SECONDS = 5  # before an absent database is asked again
+_NEXT, _SOMETIME, _NEVER = range(3)  # when a stream is checked: a notice names it, or does not
 _POLICY_VIOLATION, _INTERNAL_ERROR = 1008, 1011  # RFC 6455, 7.4.1
 
 
@@ -59,7 +61,8 @@ class Streams:
         self._longest_unchecked = max(_LONGEST_UNCHECKED, 2 * interval)
         self._notices = Notices(listen_url, heard=self._hear, probe=self._probe)
         self._watched: defaultdict[str, set[_Watched]] = defaultdict(set)
-        self._asked: asyncio.Queue[_Watched] = asyncio.Queue()
+        self._asked: asyncio.PriorityQueue[tuple[int, int, _Watched]] = asyncio.PriorityQueue()
+        self._order = count()
         self._workers: list[asyncio.Task[None]] = []
         self._outage: tuple[float, TenantryError] | None = None
 
@@ -104,8 +107,9 @@ class Streams:
                 self._watched.pop(subject, None)
 
     def _hear(self, subject: str) -> None:
+        turn = _SOMETIME if subject == EVERYBODY else _NEXT
         for stream in list(self._watched.get(subject, ())):
-            self._ask(stream)
+            self._ask(stream, turn)
 
     async def _probe(self, nonce: str) -> None:
         await self._pool.run(mirror.probe_endings(nonce))
@@ -115,17 +119,17 @@ class Streams:
         loop = asyncio.get_running_loop()
         stream.timer = loop.call_later(self._interval * uniform(0.5, 1), self._ask, stream)
 
-    def _ask(self, stream: _Watched) -> None:
+    def _ask(self, stream: _Watched, turn: int = _SOMETIME) -> None:
         """Has the stream checked; once, however many ask before it is its turn."""
-        if not stream.asked:
-            stream.asked = True
-            self._asked.put_nowait(stream)
+        if turn < stream.turn:
+            stream.turn = turn
+            self._asked.put_nowait((turn, next(self._order), stream))
 
     async def _work(self) -> None:
         while True:
-            stream = await self._asked.get()
-            stream.asked = False  # who asks from now on may know more than this check
-            if stream.timer is not None:
+            _, _, stream = await self._asked.get()
+            asked, stream.turn = stream.turn < _NEVER, _NEVER  # who asks from now on may know more than this check
+            if asked and stream.timer is not None:
                 await self._check(stream)
 
     async def _check(self, stream: _Watched) -> None:
@@ -172,7 +176,7 @@ class _Watched:
 
     def __init__(self, streams: Streams, access: Scope, receive: Receive, send: Send) -> None:
         self.access = access
-        self.asked = False
+        self.turn = _NEVER
         self.checked_at = 0.0
         self.timer: asyncio.TimerHandle | None = None
         self.error: TenantryError | None = None
