@@ -517,7 +517,7 @@ async def procrastinate_queue(database: Database, broker: str, log: Path) -> Asy
     "library", ["celery", pytest.param("arq", marks=pytest.mark.requires("redis-server")), "procrastinate"]
 )
 async def test_a_worker_serves_the_members_of_its_jobs_and_nobody_else(
-    world: World, library: str, tmp_path: Path, free_port: int, clock: Callable[[float], None]
+    world: World, library: str, tmp_path: Path, free_port: int
 ) -> None:
     async with working(library, world.database, tmp_path, free_port) as worker:
         mine, theirs = await envelope_of(world), await envelope_of(world, "user_2", "org_2")
@@ -530,8 +530,9 @@ async def test_a_worker_serves_the_members_of_its_jobs_and_nobody_else(
         assert json.loads((tmp_path / "peek").read_text()) == ["NoTenant", 2]
 
         assert await worker.run(ADD, envelope=mine.replace(".", ".x", 1), title="x") == "BadEnvelope"
-        clock(time.time() - 2 * 86_400)
-        with use_scope(scope()):
+        with pytest.MonkeyPatch.context() as patched, use_scope(scope()):
+            before = time.time() - 2 * 86_400
+            patched.setattr("tenantry.jobs.time.time", lambda: before)
             old = seal()
         assert await worker.run(ADD, envelope=old, title="x") == "EnvelopeExpired"
         await world.deliver(removed(), gone("organization", "org_2"))
