@@ -279,6 +279,7 @@ async def test_a_job_writes_as_the_member_who_asked_for_it(world: World) -> None
     assert documents(world) == [("org_1", "written")]
 
 
+@pytest.mark.attack(58)
 @pytest.mark.parametrize(
     ("ending", "error"), [(removed, NotAMember), (lambda: gone("organization", "org_1"), OrganizationDeleted)]
 )
@@ -294,6 +295,29 @@ async def test_a_job_that_runs_after_the_end_is_denied_and_logged(
     tenant = open_envelope(text).tenant_id
     assert f"{error.code}: the job 'write' was denied (user_1 in tenant {tenant}, sealed " in caplog.text
     assert text not in caplog.text
+
+
+@pytest.mark.breach(58)
+async def test_a_job_that_carries_the_tenant_alone_runs_for_a_removed_member(world: World) -> None:
+    tenant = open_envelope(await envelope_of(world)).tenant_id
+    await world.deliver(removed())
+    with tenant_context(tenant, reason="write"):
+        async with world.sessions.begin() as session:
+            session.add(Document(title="written"))
+    assert documents(world) == [("org_1", "written")]
+
+
+@pytest.mark.breach(55)
+async def test_a_job_that_never_leaves_its_tenant_leaves_it_to_the_next(world: World) -> None:
+    tenant = open_envelope(await envelope_of(world)).tenant_id
+
+    def work() -> None:
+        tenant_context(tenant, reason="first").__enter__()  # the `with` forgotten
+        with world.sync_sessions.begin() as session:  # the next job
+            session.add(Document(title="written"))
+
+    await asyncio.to_thread(work)
+    assert documents(world) == [("org_1", "written")]
 
 
 async def test_a_job_of_another_instance_is_denied(world: World) -> None:
@@ -513,6 +537,7 @@ async def procrastinate_queue(database: Database, broker: str, log: Path) -> Asy
         yield run
 
 
+@pytest.mark.attack(55, 58)
 @pytest.mark.parametrize(
     "library", ["celery", pytest.param("arq", marks=pytest.mark.requires("redis-server")), "procrastinate"]
 )

@@ -83,16 +83,26 @@ class Site:
             assert answer.status_code == 200
             lines = answer.aiter_lines()
             assert await anext(lines)
-            await self.watched(1)
+            await until(lambda: any(isinstance(one, streams._Response) for one in self.open))
+            await self.checked()
             yield lines
 
+    @property
+    def open(self) -> set[Any]:
+        """What is watched."""
+        return self.world.tenancy.streams._watched.get("*", set())
+
     async def watched(self, count: int) -> None:
-        """Waits until so many streams are watched, and notices arrive."""
-        made = self.world.tenancy.streams
-        await until(lambda: len(made._watched.get("*", ())) == count)
+        """Waits until so many streams are watched, and have been checked for the first time."""
+        await until(lambda: len(self.open) == count)
         if count:
-            await until(lambda: made._notices.arriving and made._asked.empty())
-            await asyncio.sleep(0.2)  # the checks under way
+            await self.checked()
+
+    async def checked(self) -> None:
+        made = self.world.tenancy.streams
+        await until(lambda: made._notices.arriving or made._notices._task is None)
+        await until(made._asked.empty)
+        await asyncio.sleep(0.2)  # the checks under way
 
 
 async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -245,6 +255,7 @@ ENDINGS: dict[str, Callable[[], Any]] = {
 # --- by notice --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(57)
 @pytest.mark.parametrize("code", ENDINGS)
 async def test_a_websocket_is_closed_as_soon_as_its_access_has_ended(site: Site, code: str) -> None:
     async with site.socket("/echo") as opened:
@@ -316,6 +327,7 @@ async def test_a_websocket_open_to_the_public_stays(site: Site) -> None:
 # --- responses --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(56)
 @pytest.mark.parametrize("path", ["/events", "/quiet"])
 async def test_server_sent_events_end_and_the_next_attempt_is_refused(site: Site, path: str) -> None:
     headers = bearer()  # one made after the removal would be believed: see the decision table
@@ -328,6 +340,7 @@ async def test_server_sent_events_end_and_the_next_attempt_is_refused(site: Site
     assert (again.status_code, again.json()["code"]) == (403, "not_a_member")
 
 
+@pytest.mark.attack(56)
 @pytest.mark.parametrize("path", ["/export", "/blocking", "/rows"])
 async def test_a_download_breaks_off_visibly(site: Site, path: str) -> None:
     async with site.stream(path) as lines:
@@ -374,17 +387,19 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenantry.notices.Notices.start", lambda self: None)
 
 
+@pytest.mark.breach(56, 57)
 async def test_without_notices_nothing_ends_before_the_interval(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the tests above would see if it were not the notice that ended their streams."""
     deaf(monkeypatch)
-    async with live(database) as site, site.socket("/echo") as opened:
-        await asyncio.sleep(0.5)
+    async with live(database) as site, site.socket("/echo") as opened, site.stream("/events") as lines:
         await site.world.deliver(removed())
         await asyncio.sleep(1.5)
         await opened.send("nobody knows")
         assert await opened.recv() == "nobody knows"
+        for _ in range(100):
+            await anext(lines)
 
 
 async def test_without_notices_the_interval_ends_a_stream(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
