@@ -151,6 +151,13 @@ def use_scope(scope: Scope) -> Iterator[Scope]:
     try:
         yield scope
     finally:
+        if _current.get() is not scope:
+            # Generators that take turns leave in another order than they entered, and what is current afterwards is
+            # an accident: nobody is to work in it.
+            scope.error = NoTenant(
+                "A tenant was left in another order than it was entered.",
+                hint="Do not `yield` inside tenant_context: collect inside, yield outside.",
+            )
         _current.reset(token)
 
 

@@ -87,6 +87,7 @@ class Streams:
         """Checks a stream now, since its access may have ended on the way, and from now on."""
         if not self._workers:
             self._notices.start()
+            self._asked = asyncio.PriorityQueue()  # of this event loop
             self._workers = [asyncio.create_task(self._work()) for _ in range(_MOST_CHECKS)]
         for subject in stream.subjects:
             self._watched[subject].add(stream)
@@ -139,14 +140,14 @@ class Streams:
         now = asyncio.get_running_loop().time()
         if error is None:
             stream.checked_at = now
-        elif error.status != 503 or now - stream.checked_at > self._longest_unchecked:
+        elif error.status < 500 or now - stream.checked_at > self._longest_unchecked:
             stream.end(error)
             return
         stream.timer.cancel()
         self._schedule(stream)
 
     async def _find_refusal(self, access: Scope) -> TenantryError | None:
-        """What a new request would be refused with now. Of 503 it is unknown."""
+        """What a new request would be answered now: from 500 on it is unknown whether it may enter."""
         now = asyncio.get_running_loop().time()
         if self._outage is not None and now < self._outage[0]:
             return self._outage[1]
