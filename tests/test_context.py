@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -80,6 +81,18 @@ def test_scopes_nest_and_end_with_an_error_too() -> None:
         assert current_scope() is outer
     with pytest.raises(NoTenant):
         current_scope()
+
+
+def test_generators_that_take_turns_leave_no_tenant_behind() -> None:
+    def titles(tenant_id: uuid.UUID) -> Iterator[str]:
+        with tenant_context(tenant_id, reason="a generator"):
+            yield "one"
+            yield "two"
+
+    for _ in zip(titles(TENANT), titles(uuid.uuid4()), strict=True):
+        pass
+    with pytest.raises(NoTenant, match="another order"):
+        current_scope().enter()
 
 
 def test_a_job_names_its_tenant_its_user_and_its_reason() -> None:

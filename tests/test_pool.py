@@ -25,7 +25,7 @@ from tenantry.errors import (
 )
 from tenantry.identity import Identity
 from tenantry.mirror import Call
-from tenantry.pool import Pool, _without_libpq_options
+from tenantry.pool import Pool, without_libpq_options
 from tenantry.webhooks import Delivery
 
 
@@ -176,4 +176,4 @@ async def test_what_only_libpq_knows_does_not_reach_asyncpg(database: Database) 
     ],
 )
 def test_the_address_itself_is_left_as_it_is(url: str, kept: str) -> None:
-    assert _without_libpq_options(url).replace("%2F", "/") == kept
+    assert without_libpq_options(url).replace("%2F", "/") == kept

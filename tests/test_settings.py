@@ -56,6 +56,9 @@ def test_every_variable_is_read() -> None:
             "TENANTRY_MAX_TOKEN_LIFE": "60",
             "TENANTRY_WEBHOOK_MAX_BYTES": "2048",
             "TENANTRY_ROLES_FILE": "roles.toml",
+            "TENANTRY_STREAM_INTERVAL": "10",
+            "TENANTRY_LISTEN_URL": "postgresql+asyncpg://user:password@direct/name",
+            "TENANTRY_JOB_SECRET": f"{'a' * 32},{'b' * 40}",
         }
     )
     assert settings == Settings(
@@ -75,6 +78,9 @@ def test_every_variable_is_read() -> None:
         max_token_life=60,
         webhook_max_bytes=2048,
         roles_file=Path("roles.toml"),
+        stream_interval=10,
+        listen_url="postgresql://user:password@direct/name",
+        job_secrets=("a" * 32, "b" * 40),
     )
 
 
@@ -177,6 +183,9 @@ def test_an_override_wins_as_text_or_as_a_value() -> None:
         ("TENANTRY_MAX_TOKEN_LIFE", "1e9"),
         ("TENANTRY_WEBHOOK_MAX_BYTES", "٤٠٩٦"),
         ("TENANTRY_ROLES_FILE", "missing.toml"),
+        ("TENANTRY_STREAM_INTERVAL", "-1"),
+        ("TENANTRY_LISTEN_URL", "https://db/name"),
+        ("TENANTRY_JOB_SECRET", f"{'a' * 32},{'b' * 31}"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_variable_and_a_fix(variable: str, value: str) -> None:
@@ -202,6 +211,8 @@ def test_settings_hide_their_secrets_when_printed() -> None:
         secret_key="sk_test_hunter2",
         jwt_key="hunter2",
         webhook_signing_secrets=("hunter2",),
+        job_secrets=("hunter2",),
+        listen_url="postgresql://app:hunter2@db/name",
         database_url="postgresql://user:hunter2@db/name",
     )
     assert "hunter2" not in repr(settings)
@@ -213,6 +224,7 @@ VARIABLES = [
     *["TENANTRY_MEMBERSHIP_SOURCE", "TENANTRY_PERSONAL_ACCOUNTS", "TENANTRY_ALLOW_PRIVILEGED_LOGIN"],
     *["TENANTRY_KEEP_PRIVATE_METADATA", "TENANTRY_TOKEN_LEEWAY", "TENANTRY_MAX_TOKEN_LIFE"],
     *["TENANTRY_WEBHOOK_MAX_BYTES", "TENANTRY_ROLES_FILE"],
+    *["TENANTRY_STREAM_INTERVAL", "TENANTRY_LISTEN_URL", "TENANTRY_JOB_SECRET"],
 ]
 starts = st.sampled_from(["", "pk_test_", "sk_live_", "whsec_", "https://", "http://[", "postgresql://", "x://@", "/"])
 

@@ -7,10 +7,10 @@ not, and fails closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -88,7 +88,8 @@ class Scope:
 
     `entry` is the call that sets it; `provision` the one that makes an unknown tenant known, for tokens. `key` is equal
     for the same tenant and user: a session serves one of them for life. `error`: entering is refused with it before the
-    database is asked. `context` is the database's latest answer.
+    database is asked. `context` is the database's latest answer, and `entered` whether it ever gave one. `rules` raise
+    where a context may not do what the request asked for: what stays open is held to them as long as it lasts.
     """
 
     key: tuple[str | None, str | None]
@@ -97,6 +98,9 @@ class Scope:
     identity: Identity | None = None
     error: TenantryError | None = None
     context: TenantContext | None = None
+    entered: bool = False
+    instance_id: str | None = None
+    rules: list[Callable[[TenantContext], object]] = field(default_factory=list)
 
     def enter(self) -> Call:
         """The call to make when a transaction begins. Raises the reason why there is none."""
@@ -109,6 +113,7 @@ class Scope:
     def admit(self, answer: str) -> TenantContext:
         """Keeps what the database answered to `entry`."""
         self.context = read_context(answer, self.identity)
+        self.entered = True
         return self.context
 
 
@@ -146,15 +151,25 @@ def use_scope(scope: Scope) -> Iterator[Scope]:
     try:
         yield scope
     finally:
+        if _current.get() is not scope:
+            # Generators that take turns leave in another order than they entered, and what is current afterwards is
+            # an accident: nobody is to work in it.
+            scope.error = NoTenant(
+                "A tenant was left in another order than it was entered.",
+                hint="Do not `yield` inside tenant_context: collect inside, yield outside.",
+            )
         _current.reset(token)
 
 
 @contextmanager
-def tenant_context(tenant_id: UUID | str, *, reason: str, user_id: str | None = None) -> Iterator[Scope]:
+def tenant_context(
+    tenant_id: UUID | str, *, reason: str, user_id: str | None = None, instance_id: str | None = None
+) -> Iterator[Scope]:
     """Work for a tenant without a token: jobs, cron, other webhooks, a shell.
 
     Every transaction begun inside enters the tenant; the database checks then that it still exists and, with
-    `user_id`, that the user is still a member. `reason` goes to the server's log.
+    `user_id`, that the user is still a member; with `instance_id`, that it mirrors this Clerk instance. `reason` goes
+    to the server's log.
     """
     try:
         key = UUID(str(tenant_id))
@@ -163,8 +178,8 @@ def tenant_context(tenant_id: UUID | str, *, reason: str, user_id: str | None = 
             f"{str(tenant_id)[:100]!r} is no tenant's id.",
             hint="A tenant's id is the uuid in tenantry.tenants.id, not Clerk's org_….",
         ) from None
-    entry = mirror.set_tenant_by_id(key, reason, user_id)
-    with use_scope(Scope(key=(str(key), user_id), entry=entry)) as scope:
+    entry = mirror.set_tenant_by_id(key, reason, user_id, instance_id)
+    with use_scope(Scope(key=(str(key), user_id), entry=entry, instance_id=instance_id)) as scope:
         yield scope
 
 
@@ -181,6 +196,7 @@ def scope_of(identity: Identity, *, personal_accounts: bool = False, membership_
         entry=mirror.set_tenant(facts),
         provision=mirror.provision(facts),
         identity=identity,
+        instance_id=identity.instance_id,
     )
 
 

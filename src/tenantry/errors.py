@@ -23,6 +23,9 @@
     │   ├── UserDeleted (TY014), UserBanned (TY015), WrongInstance (TY018),
     │   ├── UntrustedOrigin           a cookie on an unsafe request from a page that is not the app's
     │   └── PermissionDenied
+    ├── JobRefused                    a job's envelope does not say for whom it may run          403
+    │   ├── BadEnvelope               malformed, altered, or sealed with another secret
+    │   └── EnvelopeExpired
     ├── OrganizationMismatch          the client expected another organization than its token's  409
     └── WebhookError                  a delivery that is not recorded
         ├── BadSignature              malformed or forged                                        400
@@ -235,6 +238,26 @@ class UntrustedOrigin(AccessDenied):
 class PermissionDenied(AccessDenied):
     code = "permission_denied"
     title = "Your role in this organization does not permit this."
+
+
+class JobRefused(TenantryError):
+    code = "job_refused"
+    status = 403
+    title = "This job's envelope does not say for whom it may run."
+
+
+class BadEnvelope(JobRefused):
+    code = "bad_envelope"
+    title = "The job's envelope is not one this app has sealed."
+    default_hint = (
+        "Whoever seals and whoever opens need the same TENANTRY_JOB_SECRET; while it is rotated, both know both."
+    )
+
+
+class EnvelopeExpired(JobRefused):
+    code = "envelope_expired"
+    title = "The job's envelope has expired."
+    default_hint = "Enqueue the job again, or seal with a longer `ttl`."
 
 
 class OrganizationMismatch(TenantryError):

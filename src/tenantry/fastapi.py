@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 from tenantry.context import TenantContext
 from tenantry.errors import MissingToken, NoOrganization, PermissionDenied
 from tenantry.identity import Identity
-from tenantry.starlette import WEBHOOK_PATH, request_identity, tenancy_of
+from tenantry.starlette import WEBHOOK_PATH, request_identity, request_scope, tenancy_of
 from tenantry.starlette import Tenantry as StarletteTenantry
 
 __all__ = [
@@ -100,10 +100,14 @@ def requires(
     if not asked and can is None:
         raise TypeError("requires() wants at least one of role, permission, feature, plan, can")
 
-    async def check(tenant: CurrentTenant) -> TenantContext:
+    def refuse(tenant: TenantContext) -> None:
         if (asked and not tenant.has(**asked)) or (can is not None and not tenant.can(can)):
             missing = asked | ({"can": can} if can is not None else {})
             raise PermissionDenied(hint=f"It takes {', '.join(f'{name} {value}' for name, value in missing.items())}.")
+
+    async def check(connection: _Authenticated, tenant: CurrentTenant) -> TenantContext:
+        refuse(tenant)
+        request_scope(connection).rules.append(refuse)  # what stays open is asked again
         return tenant
 
     return Depends(check)

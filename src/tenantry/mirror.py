@@ -66,11 +66,15 @@ def provision(facts: str) -> Call:
     return Call("provision_v1", ("jsonb",), (facts,))
 
 
-def set_tenant_by_id(tenant_id: UUID, reason: str, user_id: str | None) -> Call:
-    """Enters a tenant without a token; with a user the membership is checked."""
-    return Call(
-        "set_tenant_by_id_v1", ("uuid", "text", "jsonb"), (str(tenant_id), reason, encode({"user_id": user_id}))
-    )
+def set_tenant_by_id(tenant_id: UUID, reason: str, user_id: str | None, instance_id: str | None = None) -> Call:
+    """Enters a tenant without a token; with a user the membership is checked, with an instance the database's."""
+    options = {"user_id": user_id} | ({"instance_id": instance_id} if instance_id else {})
+    return Call("set_tenant_by_id_v1", ("uuid", "text", "jsonb"), (str(tenant_id), reason, encode(options)))
+
+
+def probe_endings(nonce: str) -> Call:
+    """Sends a nonce to whoever listens for ended access."""
+    return Call("probe_endings_v1", ("text",), (nonce,))
 
 
 def record_events(deliveries: Iterable[Delivery], *, keep_private_metadata: bool = False) -> Call:

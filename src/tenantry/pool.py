@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 10
 SIZE = 4
 
-_FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# What asyncpg raises where the server is away, or refuses.
+FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 # Classes of SQLSTATE that say nothing about the call: connection, login, database, resources, shutdown, system.
 _OUTAGES = ("08", "28", "3D", "53", "57", "58")
 # What asyncpg reads from a URL itself. Whatever else libpq knows (`channel_binding`, `connect_timeout`) it would send
@@ -47,7 +48,7 @@ class Pool:
     """Runs calls, each in a transaction of its own, between `open` and `close`. `timeout`: seconds a call may take."""
 
     def __init__(self, url: str, *, size: int = SIZE, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._url = _without_libpq_options(url)
+        self._url = without_libpq_options(url)
         self._size = size
         self._timeout = timeout
         self._pool: asyncpg.Pool[Any] | None = None
@@ -64,7 +65,7 @@ class Pool:
             if await _is_pooled(self._url, options):
                 options["statement_cache_size"] = 0
             self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=self._size, **options)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise _explain(error) from None
 
     async def close(self) -> None:
@@ -86,7 +87,7 @@ class Pool:
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection:
                 return str(await connection.fetchval(call.dollar, *call.arguments))
-        except _FAILURES as error:
+        except FAILURES as error:
             raise mirror.read_error(error) or _explain(error) from None
 
     async def record(self, deliveries: Sequence[Delivery], *, keep_private_metadata: bool = False) -> list[Outcome]:
@@ -124,7 +125,8 @@ def _explain(error: BaseException) -> TenantryError:
     return CallRefused(detail=detail)
 
 
-def _without_libpq_options(url: str) -> str:
+def without_libpq_options(url: str) -> str:
+    """A PostgreSQL URL as asyncpg reads it."""
     address, _, query = url.partition("?")
     known = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name in _KNOWN_TO_ASYNCPG]
     return f"{address}?{urlencode(known, quote_via=quote)}" if known else address

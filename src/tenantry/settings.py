@@ -21,6 +21,8 @@ from tenantry.webhooks import parse_secret
 MembershipSource = Literal["mirror", "token"]
 PersonalAccounts = Literal["refuse", "allow"]
 
+SHORTEST_JOB_SECRET = 32  # characters
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?")
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----(.*)-----END \1-----", re.DOTALL)
@@ -46,6 +48,9 @@ class Settings:
     max_token_life: int = 24 * 60 * 60
     webhook_max_bytes: int = 1024 * 1024
     roles_file: Path | None = None
+    stream_interval: int = 30
+    listen_url: str | None = field(default=None, repr=False)
+    job_secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.publishable_key and not self.issuers:
@@ -198,6 +203,13 @@ def _secrets(text: str) -> tuple[str, ...]:
     return secrets
 
 
+def _job_secrets(text: str) -> tuple[str, ...]:
+    secrets = tuple(_items(text))
+    if any(len(secret) < SHORTEST_JOB_SECRET for secret in secrets):
+        raise ValueError(f"a secret is shorter than {SHORTEST_JOB_SECRET} characters")
+    return secrets
+
+
 def _items(text: str) -> Iterable[str]:
     return dict.fromkeys(re.split(r"[,\s]+", text.strip(", \t\n")))
 
@@ -308,4 +320,19 @@ _READERS: Mapping[str, _Reader] = {
         ("TENANTRY_WEBHOOK_MAX_BYTES",), _whole(1024, 64 * 1024 * 1024), "Write a number of bytes; 1048576 is usual."
     ),
     "roles_file": _RolesFile(("TENANTRY_ROLES_FILE",), _file, "Create the file, or correct its path."),
+    "stream_interval": _Reader(
+        ("TENANTRY_STREAM_INTERVAL",), _whole(0, 24 * 3600), "Write seconds; 30 is usual, 0 checks no open stream."
+    ),
+    "listen_url": _Reader(
+        ("TENANTRY_LISTEN_URL",),
+        _database_url,
+        "Write the database's own address, not a pooler's: postgresql://user:password@host:5432/name.",
+        secret=True,
+    ),
+    "job_secrets": _Reader(
+        ("TENANTRY_JOB_SECRET",),
+        _job_secrets,
+        "Make one with `openssl rand -hex 32`; separate several with commas, the one that signs first.",
+        secret=True,
+    ),
 }

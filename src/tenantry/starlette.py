@@ -43,6 +43,7 @@ from tenantry.identity import Identity
 from tenantry.inbox import Inbox
 from tenantry.pool import Pool
 from tenantry.settings import Settings, normalise_origin
+from tenantry.streams import Streams
 from tenantry.tokens import Verifier, token_from_headers
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ class Tenantry:
         self.settings = settings
         self.verifier = Verifier.from_settings(settings, find_keys(settings))
         self.pool = Pool(settings.database_url)
+        self.streams = Streams(
+            self.pool,
+            listen_url=settings.listen_url or settings.database_url,
+            interval=settings.stream_interval if settings.membership_source == "mirror" else 0,
+        )
         self._inbox = Inbox(self._record)
 
     @classmethod
@@ -205,6 +211,7 @@ class Tenantry:
         try:
             yield
         finally:
+            await self.streams.close()
             await self._inbox.drain()
             await self.pool.close()
 
@@ -224,7 +231,7 @@ class TenantryMiddleware:
         scope["tenantry"] = (self.tenancy, found)
         try:
             with use_scope(found):
-                await self.app(scope, receive, send)
+                await self.tenancy.streams.serve(self.app, scope, receive, send, found)
         finally:
             # A task that outlives its request, a worker started in one above all, must not act for its tenant.
             found.error = NoTenant(

@@ -75,7 +75,7 @@ async def test_the_pages_websocket_ends_with_the_membership(page: Any, client: h
     for told in (joined(), removed()):
         headers, body = delivery(told)
         assert (await client.post("/webhooks/clerk", headers=headers, content=body)).status_code == 200
-    assert await socket.send("still?") == {"type": "websocket.close", "code": 1008, "reason": "not_a_member"}
+    assert await socket.next() == {"type": "websocket.close", "code": 1008, "reason": "not_a_member"}
 
 
 def test_the_page_names_every_code_under_its_status() -> None:

@@ -86,7 +86,7 @@ def test_the_sql_of_the_change_feed_reads_what_changed(documents: Database) -> N
 async def test_the_job_of_the_page_works_and_checks_the_membership(documents: Database) -> None:
     engine = create_async_engine(documents.url("app_login", "asyncpg"))
     job: dict[str, Any] = {"sessions": scoped(async_sessionmaker(engine)), "Document": Document, "select": select}
-    [code] = blocks("docs/jobs.md", "python")
+    code, *_ = blocks("docs/jobs.md", "python")  # the others: tests/test_jobs.py
     exec(compile(code, "docs/jobs.md", "exec"), job)
     with use_scope(scope_of(identity(ORGANIZATION))) as scope:
         async with job["sessions"].begin() as session:

@@ -49,6 +49,16 @@ end
 $$;
 delete from tenantry.role_permissions where false;
 
+-- Whose access may have ended is told to who listens, when the transaction commits.
+create or replace trigger notify_endings after insert on tenantry.changes
+  referencing new table as new_rows for each statement execute function tenantry.notify_endings();
+create or replace trigger notify_ended_sessions after insert on tenantry.ended_sessions
+  referencing new table as new_rows for each statement execute function tenantry.notify_ended_sessions();
+create or replace trigger notify_everybody after insert or update or delete on tenantry.role_permissions
+  for each row execute function tenantry.notify_everybody();
+create or replace trigger notify_everybody after update on tenantry.clerk_instance
+  for each row execute function tenantry.notify_everybody();
+
 -- Inside a tenant one sees that tenant, its members and their users: neither the inbox nor anyone else. The owner's
 -- definer functions are not confined (no FORCE); the bypass sees all.
 do $$
