@@ -312,7 +312,8 @@ async def test_a_job_that_never_leaves_its_tenant_leaves_it_to_the_next(world: W
     tenant = open_envelope(await envelope_of(world)).tenant_id
 
     def work() -> None:
-        tenant_context(tenant, reason="first").__enter__()  # the `with` forgotten
+        forgotten = tenant_context(tenant, reason="first")
+        forgotten.__enter__()  # and no `with`
         with world.sync_sessions.begin() as session:  # the next job
             session.add(Document(title="written"))
 
