@@ -17,12 +17,14 @@ import uvicorn
 from fastapi import FastAPI, Request, WebSocket
 from sqlalchemy import select
 from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from databases import Database, Server
+from databases import SUPERUSER, Database, Server
 from instance import (
     Document,
     World,
@@ -34,13 +36,14 @@ from instance import (
     now_ms,
     removed,
     serving,
+    settings,
 )
 from relay import Relay
 from sql.clerk_objects import event, session
-from tenantry import streams
-from tenantry.context import current_tenant
+from tenantry import mirror, streams
+from tenantry.context import Scope, current_tenant
 from tenantry.fastapi import CurrentTenant, OptionalIdentity, requires
-from tenantry.starlette import TenantryMiddleware
+from tenantry.starlette import Tenantry, TenantryMiddleware
 
 NEVER = 24 * 3600  # the interval where a notice alone can end a stream
 SOON = 5  # seconds: far from the interval, generous to a busy machine
@@ -153,6 +156,7 @@ def add_routes(world: World, noted: list[Any]) -> None:
     @app.websocket("/racing")
     async def racing(websocket: WebSocket, tenant: CurrentTenant) -> None:
         await world.deliver(removed(str(tenant.user_id)))
+        await asyncio.sleep(0.5)  # the notice comes and goes
         await echo(websocket)
 
     @app.websocket("/push")
@@ -349,6 +353,18 @@ async def test_a_download_breaks_off_visibly(site: Site, path: str) -> None:
             await drain(lines)
 
 
+async def test_a_download_breaks_off_visibly_with_a_middleware_of_the_app_inside(site: Site) -> None:
+    async def pass_on(request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
+    site.world.app.user_middleware.append(Middleware(BaseHTTPMiddleware, dispatch=pass_on))  # the innermost
+    async with site.stream("/export") as lines:
+        await site.world.deliver(removed())
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            await drain(lines)
+    assert site.noted == ["closed"]
+
+
 async def test_other_members_streams_go_on(site: Site) -> None:
     async with site.stream("/events", bearer("user_2")) as lines:
         await site.world.deliver(removed("user_1"))
@@ -506,6 +522,29 @@ async def test_no_connection_listens_until_something_stays_open(site: Site) -> N
     async with site.socket("/echo"):
         await site.watched(1)
         assert len(site.world.rows(NOTICES)) == 1
+
+
+def test_an_app_that_starts_again_in_another_event_loop_watches_again(database: Database) -> None:
+    """As test clients do."""
+    tenancy = Tenantry(settings(database, stream_interval=NEVER))
+
+    async def run() -> None:
+        async with tenancy.lifespan():
+            checked = asyncio.Event()
+            access = Scope(key=("org_1", "user_1"), rules=[lambda _: checked.set()], entered=True)
+            access.entry = mirror.set_tenant_by_id(tenant_id, "test", None)
+            tenancy.streams.watch(stream := streams._Socket(tenancy.streams, access, no_message, no_message))
+            await asyncio.wait_for(checked.wait(), SOON)
+            tenancy.streams.forget(stream)
+
+    async def no_message(*_: Any) -> Any: ...
+
+    with database.connect(SUPERUSER) as connection:
+        [(tenant_id,)] = connection.execute(
+            "insert into tenantry.tenants (id, clerk_org_id) values (gen_random_uuid(), 'org_1') returning id"
+        ).fetchall()
+    asyncio.run(run())
+    asyncio.run(run())
 
 
 async def test_a_fault_in_a_check_is_logged_and_checking_goes_on(
