@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.write and options.only:
         parser.error("--write takes whole tables: leave out --only")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers stop and the folder goes
     for question in options.questions or QUESTIONS:
         answer = _ask(question, options)
         if options.write:

@@ -24,7 +24,7 @@ from benchmarks.harness.tables import Cell, Goal, Table
 
 SIZES, QUICK_SIZES = (100, 10_000, 100_000), (100, 10_000)  # tenants
 MEMBERS, DOCUMENTS, BODY = 10, 20, 50
-ROUNDS, QUICK_ROUNDS = 9, 3
+ROUNDS, QUICK_ROUNDS = 7, 3
 LIMIT = 1.2  # Tenantry's growth to the floor's
 
 
@@ -54,10 +54,10 @@ _DRIVER = (
     _named(request.CONTENDERS, "Tenantry, asyncpg, one query"),
 )
 WORKS = (
-    Work("webhook, 1 connection", *_WEBHOOK, 1, 500, 150),
-    Work("webhook, 64 connections", *_WEBHOOK, 64, 800, 400),
-    Work("request, SQLAlchemy, 1 connection", *_REQUEST, 1, 300, 120),
-    Work("request, asyncpg, 1 connection", *_DRIVER, 1, 400, 150),
+    Work("webhook, 1 connection", *_WEBHOOK, 1, 300, 150),
+    Work("webhook, 64 connections", *_WEBHOOK, 64, 640, 400),
+    Work("request, SQLAlchemy, 1 connection", *_REQUEST, 1, 200, 120),
+    Work("request, asyncpg, 1 connection", *_DRIVER, 1, 300, 150),
 )
 Place = tuple[int, Contender]  # tenants, who
 

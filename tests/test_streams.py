@@ -43,6 +43,7 @@ from sql.clerk_objects import event, session
 from tenantry import mirror, streams
 from tenantry.context import Scope, current_tenant
 from tenantry.fastapi import CurrentTenant, OptionalIdentity, requires
+from tenantry.notices import subject_of
 from tenantry.starlette import Tenantry, TenantryMiddleware
 
 NEVER = 24 * 3600  # the interval where a notice alone can end a stream
@@ -492,7 +493,7 @@ async def test_many_notices_ask_once_and_many_streams_are_checked_a_few_at_a_tim
         await site.watched(4)
         monkeypatch.setattr(made._pool, "enter", counted)
         for _ in range(50):
-            made._hear("user_1")
+            made._hear(subject_of("user_1"))
         await until(lambda: made._asked.empty() and not running)
     assert (most, asked) == (2, 4)
 
@@ -510,7 +511,7 @@ async def test_whom_a_notice_names_is_checked_before_everybody_else(
         await site.watched(4)
         monkeypatch.setattr(made._pool, "enter", note)
         made._hear("*")
-        made._hear("user_2")
+        made._hear(subject_of("user_2"))
         await until(lambda: made._asked.empty())
     assert asked[0] == "user_2"
     assert sorted(asked) == ["user_1", "user_1", "user_1", "user_2"]

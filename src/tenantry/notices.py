@@ -1,7 +1,7 @@
 """Hears from the database whose access may have ended: one connection that LISTENs, reopened when it breaks.
 
-A notice is a hint to ask again, and nothing more: it names a user, an organization or a session by Clerk's id, or `*`
-for everybody. Whether notices arrive is proved at every connection by a probe sent over another one, since a pooler
+A notice is a hint to ask again, and nothing more: it names a user, an organization or a session, by the sha256 of Clerk's
+id (`subject_of`), or says `*` for everybody. Whether notices arrive is proved at every connection by a probe sent over another one, since a pooler
 may accept LISTEN and never deliver. While they do not arrive, whoever waits for them must ask at an interval.
 """
 
@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from hashlib import sha256
 from random import uniform
 from typing import Any
 
@@ -28,6 +29,11 @@ _PROBE = "probe "
 _TIMEOUT_SECONDS = 10  # for the server to answer, or a probe to arrive
 _HEARTBEAT_SECONDS = 30  # a connection that died without a word is found out by then
 _LONGEST_PAUSE = 30  # between attempts to connect
+
+
+def subject_of(clerk_id: str) -> str:
+    """How a notice names an object of Clerk's; the database's `tell_endings` does the same."""
+    return sha256(clerk_id.encode()).hexdigest()
 
 
 class Notices:

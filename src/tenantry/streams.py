@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenantry import mirror
 from tenantry.errors import CallRefused, TenantryError
-from tenantry.notices import EVERYBODY, Notices
+from tenantry.notices import EVERYBODY, Notices, subject_of
 
 if TYPE_CHECKING:
     from tenantry.context import Scope
@@ -187,10 +187,10 @@ class _Watched:
 
     @property
     def subjects(self) -> set[str]:
-        """What notices may call it: Clerk's ids of its user, organization and session."""
+        """What notices may call it: its user, organization and session."""
         identity = self.access.identity
         known = (identity.user_id, identity.org_id, identity.session_id) if identity else ()
-        return {EVERYBODY, *filter(None, known)}
+        return {EVERYBODY, *map(subject_of, filter(None, known))}
 
     def end(self, error: TenantryError) -> None:
         """Ends it because of `error`, which every later transaction of the app raises too."""

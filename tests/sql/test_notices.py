@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from attacks.defences import rewrite_sql
 from databases import SUPERUSER, Database
 from sql.clerk_objects import START, deleted, event, membership, organization, permission, role, session, user
 from sql.mirror import Mirror
@@ -41,6 +43,11 @@ def heard(listener: psycopg.Connection[Any]) -> list[str]:
     return sorted(notice.payload for notice in listener.notifies(timeout=0))
 
 
+def named(*clerk_ids: str) -> list[str]:
+    """How notices name them."""
+    return sorted(hashlib.sha256(id_.encode()).hexdigest() for id_ in clerk_ids)
+
+
 def left(number: int = 1, org: str = "org_1") -> Any:
     shown = membership(f"orgmem_{org}_{number}", of=organization(org), user_id=f"user_{number}")
     return event("organizationMembership.deleted", shown, at=LATER)
@@ -69,7 +76,7 @@ def test_what_ends_access_is_told_once(mirror: Mirror, listener: psycopg.Connect
         mirror.run("insert into tenantry.ended_sessions values ('sess_1', now(), now() + interval '1 day')")
     else:
         assert mirror.deliver(told, "msg_once")["outcome"] == "applied"
-    assert heard(listener) == [subject]
+    assert heard(listener) == (named(subject) if subject != "*" else [subject])
     mirror.deliver(told, "msg_once")
     mirror.deliver(told)
     assert heard(listener) == []
@@ -79,9 +86,9 @@ def test_the_end_of_a_user_or_organization_is_told_of_both_its_kinds(
     mirror: Mirror, listener: psycopg.Connection[Any]
 ) -> None:
     mirror.deliver(event("organization.deleted", deleted("organization", "org_1"), at=LATER))
-    assert heard(listener) == ["org_1", "user_1"]  # the organization, and its member who left
+    assert heard(listener) == named("org_1", "user_1")  # the organization, and its member who left
     mirror.deliver(event("user.deleted", deleted("user", "user_1"), at=LATER))
-    assert heard(listener) == ["user_1"]
+    assert heard(listener) == named("user_1")
 
 
 def test_joins_and_ordinary_changes_are_not_told(mirror: Mirror, listener: psycopg.Connection[Any]) -> None:
@@ -134,7 +141,7 @@ def test_many_endings_at_once_are_few_notices(
     assert heard(listener) == []
     mirror.merge_page("memberships", [], LATER, absent=ids)
     assert mirror.one("select count(*) from tenantry.changes where kind = 'member.left'") == len(ids)
-    assert heard(listener) == sorted(subjects)
+    assert heard(listener) == (subjects if subjects == ["*"] else named(*subjects))
 
 
 def test_the_end_of_a_large_organization_is_told_of_the_organization(
@@ -142,7 +149,7 @@ def test_the_end_of_a_large_organization_is_told_of_the_organization(
 ) -> None:
     fill(mirror, 1, 100)
     mirror.deliver(event("organization.deleted", deleted("organization", "org_0"), at=LATER))
-    assert heard(listener) == ["org_0"]
+    assert heard(listener) == named("org_0")
 
 
 def test_many_ended_sessions_are_one_notice(mirror: Mirror, listener: psycopg.Connection[Any]) -> None:
@@ -151,6 +158,22 @@ def test_many_ended_sessions_are_one_notice(mirror: Mirror, listener: psycopg.Co
     assert heard(listener) == ["*"]
     mirror.run(f"{ended} from generate_series(1, 0) as n")
     assert heard(listener) == []
+
+
+@pytest.mark.attack(11)
+def test_who_listens_inside_a_tenant_learns_no_id_of_another(mirror: Mirror, listener: psycopg.Connection[Any]) -> None:
+    mirror.deliver(event("organizationMembership.deleted", membership(), at=LATER))
+    told = " ".join(heard(listener))
+    assert told
+    assert "user_1" not in told
+    assert "org_1" not in told
+
+
+@pytest.mark.breach(11)
+def test_without_the_hash_a_notice_names_who_left(mirror: Mirror, listener: psycopg.Connection[Any]) -> None:
+    rewrite_sql(mirror.connection, "tell_endings", "encode(sha256(convert_to(subject, 'UTF8')), 'hex')", "subject")
+    mirror.deliver(event("organizationMembership.deleted", membership(), at=LATER))
+    assert heard(listener) == ["user_1"]
 
 
 def test_what_is_rolled_back_is_not_told(mirror: Mirror, listener: psycopg.Connection[Any]) -> None:
@@ -163,7 +186,7 @@ def test_the_longest_ids_fit_into_a_notice(mirror: Mirror, listener: psycopg.Con
     longest = "u" + "é" * 254
     mirror.deliver(event("user.updated", user(longest, at=START), at=START))
     mirror.deliver(event("user.updated", user(longest, at=LATER, banned=True), at=LATER))
-    assert heard(listener) == [longest]
+    assert heard(listener) == named(longest)
 
 
 def test_without_its_trigger_nobody_is_told(mirror: Mirror, listener: psycopg.Connection[Any]) -> None:

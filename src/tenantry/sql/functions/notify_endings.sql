@@ -1,5 +1,5 @@
 -- AFTER INSERT of changes, per statement: tells those who LISTEN on `tenantry_endings` whose access may have ended or
--- shrunk, so that they ask again about their open streams. The payload is Clerk's id of a user or organization, or `*`
+-- shrunk, so that they ask again about their open streams. The subject is Clerk's id of a user or organization, or `*`
 -- for everybody: one notice a user, and where a statement ended many, one an organization, and where it ended many of
 -- those, one for all. Nothing else notifies: commits that do wait for each other.
 create or replace function tenantry.notify_endings()
@@ -19,8 +19,8 @@ begin
   from new_rows as n left join tenantry.tenants as t on t.id = n.tenant_id
   where tenantry.ends_access(n.kind, n.before, n.after);
 
-  perform pg_notify('tenantry_endings', subject)
-  from unnest(case when cardinality(people) <= most then people when cardinality(tenants) <= most then tenants else '{*}' end) as subject;
+  perform tenantry.tell_endings(
+    case when cardinality(people) <= most then people when cardinality(tenants) <= most then tenants else '{*}' end);
   return null;
 end
 $$;

@@ -2,7 +2,7 @@
 create or replace function tenantry.notify_everybody()
 returns trigger language plpgsql as $$
 begin
-  perform pg_notify('tenantry_endings', '*');
+  perform tenantry.tell_endings('{*}');
   return null;
 end
 $$;
