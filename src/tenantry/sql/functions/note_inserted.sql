@@ -3,18 +3,16 @@
 create or replace function tenantry.note_inserted()
 returns trigger language plpgsql as $$
 declare
-  subject constant text := tg_argv[0];
+  subject    constant text := tg_argv[0];
+  deliveries constant jsonb := tenantry.current_deliveries();
 begin
-  if not exists (select from new_rows) then
-    return null;
-  end if;
   insert into tenantry.changes (kind, object_id, tenant_id, user_id, after, cause, message_id)
   select
     subject || '.' || case when shown ->> 'status' in ('accepted', 'revoked') then shown ->> 'status' else 'created' end,
     object_id,
     case subject when 'tenant' then (shown ->> 'id')::uuid else (shown ->> 'tenant_id')::uuid end,
     case subject when 'user' then object_id else shown ->> 'user_id' end,
-    tenantry.describe(subject, shown), tenantry.current_cause(), tenantry.delivery_of(object_id)
+    tenantry.describe(subject, shown), tenantry.current_cause(), deliveries ->> object_id
   from (select to_jsonb(n) as shown from new_rows as n where n.ended_at is null) as inserted,
     lateral (select coalesce(shown ->> 'clerk_org_id', shown ->> 'clerk_user_id', shown ->> 'id') as object_id) as named
   order by object_id;

@@ -1,9 +1,12 @@
 -- AFTER INSERT of memberships, per statement: see note_member_changes.
 create or replace function tenantry.note_memberships_inserted()
 returns trigger language plpgsql as $$
+declare
+  come tenantry.tenant_memberships[];
 begin
-  if exists (select from new_rows) then
-    perform tenantry.note_member_changes('{}', array(select row(n.*)::tenantry.tenant_memberships from new_rows as n));
+  select array_agg(n) into come from new_rows as n;
+  if come is not null then
+    perform tenantry.note_member_changes('{}', come);
   end if;
   return null;
 end

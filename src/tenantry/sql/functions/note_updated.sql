@@ -2,11 +2,13 @@
 create or replace function tenantry.note_updated()
 returns trigger language plpgsql as $$
 declare
-  subject constant text := tg_argv[0];
+  subject    constant text := tg_argv[0];
+  deliveries jsonb;
 begin
   if not exists (select from new_rows) then
     return null;
   end if;
+  deliveries := tenantry.current_deliveries();
   insert into tenantry.changes (kind, object_id, tenant_id, user_id, before, after, cause, message_id)
   select
     subject || '.' || case
@@ -20,7 +22,7 @@ begin
     case subject when 'user' then object_id else is_now ->> 'user_id' end,
     case when was_live then tenantry.describe(subject, was) end,
     case when is_live then tenantry.describe(subject, is_now) end,
-    tenantry.current_cause(), tenantry.delivery_of(object_id)
+    tenantry.current_cause(), deliveries ->> object_id
   from (
     select to_jsonb(o) as was, to_jsonb(n) as is_now, o.ended_at is null as was_live, n.ended_at is null as is_live,
       o.content_hash <> n.content_hash as differs

@@ -20,39 +20,46 @@ set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off 
 as $$
 #variable_conflict use_variable
 declare
+  ids         constant text[] := tenantry.check_batch(batch);
+  bound       constant text := tenantry.bound_instance();
+  earlier     tenantry.webhook_events[];
   delivery    jsonb;
   id          text;
-  same_bytes  boolean;
   first       boolean;
-  opened      record;
+  same_bytes  boolean;
   known       tenantry.webhook_events;
+  opened      record;
   letters     tenantry.webhook_events[] := '{}';
+  judged      text[] := '{}';
   answers     jsonb[] := '{}';
   conflicting text[] := '{}';
   snapshots   tenantry.snapshots;
-  deliveries  jsonb := '{}';
+  subjects    text[] := '{}';
+  tellers     text[] := '{}';
   changed     text[] := '{}';
   answer      jsonb;
 begin
-  perform tenantry.check_batch(batch);
   perform pg_advisory_xact_lock(hashtext('tenantry.message'), bucket)
-  from (select distinct hashtext(d ->> 'message_id') as bucket from jsonb_array_elements(batch) as d order by 1) as locks;
+  from (select distinct hashtext(message_id) as bucket from unnest(ids) as message_id order by 1) as locks;
+  earlier := array(select e from tenantry.webhook_events as e where e.message_id = any (ids));
 
-  for delivery in select d from jsonb_array_elements(batch) as d loop
-    id := delivery ->> 'message_id';
-    select * into known from unnest(letters) as e where e.message_id = id;
-    first := not found;
-    if first then
-      select * into known from tenantry.webhook_events as e where e.message_id = id;
+  for n in 1 .. cardinality(ids) loop
+    delivery := batch -> n - 1;
+    id := ids[n];
+    first := id <> all (judged);
+    known := null;
+    if not first or cardinality(earlier) > 0 then
+      select * into known from unnest(letters || earlier) as e where e.message_id = id limit 1;
     end if;
     same_bytes := known.digest = sha256(convert_to(delivery ->> 'body', 'UTF8'));
 
     if known.message_id is null or (first and same_bytes and known.outcome = 'refused') then
-      opened := tenantry.open_letter(delivery);
+      opened := tenantry.open_letter(delivery, bound);
       snapshots := tenantry.join_snapshots(snapshots, opened.told);
-      deliveries := deliveries || coalesce(
-        (select jsonb_object_agg(subject, id) from unnest(opened.subjects) as subject where subject is not null), '{}');
+      subjects := subjects || opened.subjects;
+      tellers := tellers || array_fill(id, array[cardinality(opened.subjects)]);
       letters := letters || opened.letter;
+      judged := judged || id;
       answers := answers || null::jsonb;
     elsif same_bytes and known.outcome = 'refused' then
       answers := answers || tenantry.answer_letter(known);
@@ -66,12 +73,14 @@ begin
   end loop;
 
   if snapshots is distinct from null then
-    perform tenantry.state_cause('webhook', deliveries);
+    perform tenantry.state_cause('webhook', jsonb_object(subjects, tellers));
     changed := tenantry.merge_snapshots(snapshots);
   end if;
   answer := tenantry.answer_batch(answers, letters, changed);
-  update tenantry.webhook_events as e set conflicts = e.conflicts + cardinality(array_positions(conflicting, e.message_id))
-  where e.message_id = any (conflicting);
+  if cardinality(conflicting) > 0 then
+    update tenantry.webhook_events as e set conflicts = e.conflicts + cardinality(array_positions(conflicting, e.message_id))
+    where e.message_id = any (conflicting);
+  end if;
   return answer;
 end
 $$;
