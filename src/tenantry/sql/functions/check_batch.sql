@@ -2,15 +2,17 @@
 create or replace function tenantry.check_batch(batch jsonb)
 returns text[] language plpgsql as $$
 declare
-  id  text;
-  ids text[] := '{}';
+  delivery jsonb;
+  id       text;
+  ids      text[] := '{}';
 begin
   if jsonb_typeof(batch) is distinct from 'array' then
     perform tenantry.raise_error('TY010', 'the batch is not an array');
   end if;
   for n in 0 .. jsonb_array_length(batch) - 1 loop
-    id := tenantry.clerk_text(batch -> n, 'message_id');
-    if id is null or jsonb_typeof(batch -> n -> 'body') is distinct from 'string' then
+    delivery := batch -> n;
+    id := tenantry.clerk_text(delivery, 'message_id');
+    if id is null or jsonb_typeof(delivery -> 'body') is distinct from 'string' then
       perform tenantry.raise_error('TY010', 'a delivery lacks message_id or body');
     end if;
     ids := ids || id;

@@ -7,37 +7,36 @@ declare
   news    tenantry.roles[];
   written text[];
 begin
-  news := array(
-    select r from unnest(rows) as r left join tenantry.roles as k on k.id = r.id
-    where k.id is null or tenantry.is_news(k, r, firm));
-  if cardinality(news) = 0 then
+  select array_agg(r), array_agg(distinct r.id) into news, written
+  from unnest(rows) as r left join tenantry.roles as k on k.id = r.id
+  where k.id is null or tenantry.is_news(
+    k.revision, k.observed_at, k.content_hash, k.needs_refetch, k.last_seen, k.last_absent, k.deleted_at,
+    coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
+    r.last_seen, r.last_absent, r.deleted_at, firm);
+  if news is null then
     return '{}';
   end if;
-  with changed as (
-    insert into tenantry.roles as t (
-      id, key, name, description, permissions, created_at,
-      revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
-    select
-      r.id, r.key, r.name, r.description, r.permissions, r.created_at,
-      coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0), coalesce(r.needs_refetch, false),
-      r.last_seen, r.last_absent, r.deleted_at
-    from unnest(tenantry.fold_snapshots(news, null::tenantry.roles, null::tenantry.roles)) as r
-    on conflict (id) do update set
-      key = excluded.key,
-      name = excluded.name,
-      description = excluded.description,
-      permissions = excluded.permissions,
-      created_at = excluded.created_at,
-      revision = excluded.revision,
-      observed_at = excluded.observed_at,
-      content_hash = excluded.content_hash,
-      needs_refetch = excluded.needs_refetch,
-      last_seen = excluded.last_seen,
-      last_absent = excluded.last_absent,
-      deleted_at = excluded.deleted_at
-    returning t.id
-  )
-  select array_agg(changed.id) into written from changed;
+  insert into tenantry.roles (
+    id, key, name, description, permissions, created_at,
+    revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
+  select
+    r.id, r.key, r.name, r.description, r.permissions, r.created_at,
+    coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0), coalesce(r.needs_refetch, false),
+    r.last_seen, r.last_absent, r.deleted_at
+  from unnest(tenantry.fold_snapshots(news, null::tenantry.roles, null::tenantry.roles)) as r
+  on conflict (id) do update set
+    key = excluded.key,
+    name = excluded.name,
+    description = excluded.description,
+    permissions = excluded.permissions,
+    created_at = excluded.created_at,
+    revision = excluded.revision,
+    observed_at = excluded.observed_at,
+    content_hash = excluded.content_hash,
+    needs_refetch = excluded.needs_refetch,
+    last_seen = excluded.last_seen,
+    last_absent = excluded.last_absent,
+    deleted_at = excluded.deleted_at;
   return written;
 end
 $$;

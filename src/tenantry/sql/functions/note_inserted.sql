@@ -5,17 +5,19 @@ returns trigger language plpgsql as $$
 declare
   subject    constant text := tg_argv[0];
   deliveries constant jsonb := tenantry.current_deliveries();
+  cause      constant text := tenantry.current_cause();
+  shown      jsonb;
+  object_id  text;
 begin
-  insert into tenantry.changes (kind, object_id, tenant_id, user_id, after, cause, message_id)
-  select
-    subject || '.' || case when shown ->> 'status' in ('accepted', 'revoked') then shown ->> 'status' else 'created' end,
-    object_id,
-    case subject when 'tenant' then (shown ->> 'id')::uuid else (shown ->> 'tenant_id')::uuid end,
-    case subject when 'user' then object_id else shown ->> 'user_id' end,
-    tenantry.describe(subject, shown), tenantry.current_cause(), deliveries ->> object_id
-  from (select to_jsonb(n) as shown from new_rows as n where n.ended_at is null) as inserted,
-    lateral (select coalesce(shown ->> 'clerk_org_id', shown ->> 'clerk_user_id', shown ->> 'id') as object_id) as named
-  order by object_id;
+  for shown in select to_jsonb(n) from new_rows as n where n.ended_at is null order by n.id loop
+    object_id := coalesce(shown ->> 'clerk_org_id', shown ->> 'clerk_user_id', shown ->> 'id');
+    insert into tenantry.changes (kind, object_id, tenant_id, user_id, after, cause, message_id) values (
+      subject || '.' || case when shown ->> 'status' in ('accepted', 'revoked') then shown ->> 'status' else 'created' end,
+      object_id,
+      case subject when 'tenant' then (shown ->> 'id')::uuid else (shown ->> 'tenant_id')::uuid end,
+      case subject when 'user' then object_id else shown ->> 'user_id' end,
+      tenantry.describe(subject, shown), cause, deliveries ->> object_id);
+  end loop;
   return null;
 end
 $$;

@@ -19,7 +19,9 @@ begin
     if id is null then
       perform tenantry.raise_error('TY010', format('an object of %s carries no id', kind));
     end if;
-    perform tenantry.check_ids(id, org_id, user_id, tenantry.clerk_text(object, 'key'));
+    if greatest(length(id), length(org_id), length(user_id), length(object ->> 'key')) > 255 then
+      perform tenantry.check_ids(id, org_id, user_id, tenantry.clerk_text(object, 'key'));
+    end if;
     if kind in ('memberships', 'invitations', 'domains') then
       tenant := null;
       if org_id is not null then

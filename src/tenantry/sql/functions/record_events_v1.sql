@@ -50,8 +50,8 @@ begin
     known := null;
     if not first or cardinality(earlier) > 0 then
       select * into known from unnest(letters || earlier) as e where e.message_id = id limit 1;
+      same_bytes := known.digest = sha256(convert_to(delivery ->> 'body', 'UTF8'));
     end if;
-    same_bytes := known.digest = sha256(convert_to(delivery ->> 'body', 'UTF8'));
 
     if known.message_id is null or (first and same_bytes and known.outcome = 'refused') then
       opened := tenantry.open_letter(delivery, bound);
