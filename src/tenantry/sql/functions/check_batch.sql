@@ -1,5 +1,6 @@
--- Refuses (TY010) what is no array of deliveries; answers their message ids, in order.
-create or replace function tenantry.check_batch(batch jsonb)
+-- Refuses (TY010) what is no array of deliveries, each with a body of its own or in `bodies`; answers their message ids,
+-- in order.
+create or replace function tenantry.check_batch(batch jsonb, bodies text[])
 returns text[] language plpgsql as $$
 declare
   delivery jsonb;
@@ -12,7 +13,7 @@ begin
   for n in 0 .. jsonb_array_length(batch) - 1 loop
     delivery := batch -> n;
     id := tenantry.clerk_text(delivery, 'message_id');
-    if id is null or jsonb_typeof(delivery -> 'body') is distinct from 'string' then
+    if id is null or (bodies[n + 1] is null and jsonb_typeof(delivery -> 'body') is distinct from 'string') then
       perform tenantry.raise_error('TY010', 'a delivery lacks message_id or body');
     end if;
     ids := ids || id;

@@ -3,10 +3,9 @@
 -- binding to an instance, so what fails here is the event itself: a dead letter. An error of another class is the
 -- database's own and goes on to the caller.
 create or replace function tenantry.open_letter(
-  delivery jsonb, bound text, out letter tenantry.webhook_events, out told tenantry.snapshots, out subjects text[])
+  delivery jsonb, body text, bound text, out letter tenantry.webhook_events, out told tenantry.snapshots, out subjects text[])
 language plpgsql as $$
 declare
-  body constant text := delivery ->> 'body';
   event jsonb;
   kind  text;
 begin
@@ -48,13 +47,13 @@ exception
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
     letter.user_id := tenantry.user_of_event(event);
-    letter.body := tenantry.body_of_dead_letter(delivery, event);
+    letter.body := tenantry.body_of_dead_letter(body, event, delivery -> 'keep_private_metadata' is not distinct from 'true');
     get stacked diagnostics letter.error = pg_exception_detail;
   when data_exception or program_limit_exceeded then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
     letter.user_id := tenantry.user_of_event(event);
-    letter.body := tenantry.body_of_dead_letter(delivery, event);
+    letter.body := tenantry.body_of_dead_letter(body, event, delivery -> 'keep_private_metadata' is not distinct from 'true');
     letter.error := sqlerrm;  -- not its detail, which quotes the body
 end
 $$;
