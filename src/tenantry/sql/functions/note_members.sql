@@ -4,6 +4,7 @@
 create or replace function tenantry.note_members()
 returns trigger language plpgsql as $$
 declare
+  told       tenantry.changes[] := '{}';
   deliveries constant jsonb := tenantry.current_deliveries();
   cause      constant text := tenantry.current_cause();
   was        tenantry.tenant_memberships;
@@ -37,15 +38,19 @@ begin
     is_live := now.ended_at is null;
     if was_live <> is_live
        or (is_live and (was.role, was.permissions, was.public_metadata) is distinct from (now.role, now.permissions, now.public_metadata)) then
-      insert into tenantry.changes (kind, object_id, tenant_id, user_id, before, after, cause, message_id) values (
+      told := told || row(null, null,
         case when not was_live then 'member.joined' when not is_live then 'member.left'
              when was.role is distinct from now.role then 'member.role_changed' else 'member.updated' end,
         now.id, now.tenant_id, now.user_id,
         case when was_live then tenantry.describe_member(was) end,
         case when is_live then tenantry.describe_member(now) end,
-        cause, deliveries ->> now.id);
+        cause, deliveries ->> now.id, null)::tenantry.changes;
     end if;
   end loop;
+  if cardinality(told) > 0 then
+    insert into tenantry.changes (kind, object_id, tenant_id, user_id, before, after, cause, message_id)
+    select c.kind, c.object_id, c.tenant_id, c.user_id, c.before, c.after, c.cause, c.message_id from unnest(told) as c;
+  end if;
   return null;
 end
 $$;

@@ -2,6 +2,7 @@
 create or replace function tenantry.note_updated()
 returns trigger language plpgsql as $$
 declare
+  told       tenantry.changes[] := '{}';
   subject    constant text := tg_argv[0];
   deliveries constant jsonb := tenantry.current_deliveries();
   cause      constant text := tenantry.current_cause();
@@ -19,7 +20,7 @@ begin
     was := updated.was;
     is_now := updated.is_now;
     object_id := coalesce(is_now ->> 'clerk_org_id', is_now ->> 'clerk_user_id', is_now ->> 'id');
-    insert into tenantry.changes (kind, object_id, tenant_id, user_id, before, after, cause, message_id) values (
+    told := told || row(null, null,
       subject || '.' || case
         when not updated.is_live then 'deleted'
         when not updated.was_live then 'created'
@@ -31,8 +32,12 @@ begin
       case subject when 'user' then object_id else is_now ->> 'user_id' end,
       case when updated.was_live then tenantry.describe(subject, was) end,
       case when updated.is_live then tenantry.describe(subject, is_now) end,
-      cause, deliveries ->> object_id);
+      cause, deliveries ->> object_id, null)::tenantry.changes;
   end loop;
+  if cardinality(told) > 0 then
+    insert into tenantry.changes (kind, object_id, tenant_id, user_id, before, after, cause, message_id)
+    select c.kind, c.object_id, c.tenant_id, c.user_id, c.before, c.after, c.cause, c.message_id from unnest(told) as c;
+  end if;
   return null;
 end
 $$;
