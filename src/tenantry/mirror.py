@@ -1,7 +1,7 @@
 """The database functions as typed calls: the only Python that names them.
 
-A `Call` is a function and its arguments as text; each adapter runs it with its own driver. JSON crosses as text both
-ways, so that no driver's JSON codec matters.
+A `Call` is a function and its arguments, as text or lists of text; each adapter runs it with its own driver. JSON
+crosses as text both ways, so that no driver's JSON codec matters.
 """
 
 from __future__ import annotations
@@ -24,21 +24,25 @@ decode = json.JSONDecoder().decode
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a database function: `types` are the SQL types its text arguments are read as."""
+    """One call of a database function: `types` are the SQL types its arguments are read as."""
 
     function: str
     types: tuple[str, ...]
-    arguments: tuple[str | None, ...]
+    arguments: tuple[Any, ...]  # str, list[str] or None, as `types` say
 
     @cached_property
     def percent(self) -> str:
         """The statement with `%s` placeholders, as psycopg takes it."""
-        return _statement(self.function, [f"%s::text::{kind}" for kind in self.types])
+        return _statement(self.function, [f"%s::{_cast(kind)}" for kind in self.types])
 
     @cached_property
     def dollar(self) -> str:
         """The statement with `$1` placeholders, as asyncpg takes it."""
-        return _statement(self.function, [f"${n}::text::{kind}" for n, kind in enumerate(self.types, 1)])
+        return _statement(self.function, [f"${n}::{_cast(kind)}" for n, kind in enumerate(self.types, 1)])
+
+
+def _cast(kind: str) -> str:
+    return kind if kind.endswith("[]") else f"text::{kind}"
 
 
 def _statement(function: str, arguments: Iterable[str]) -> str:
@@ -79,16 +83,12 @@ def probe_endings(nonce: str) -> Call:
 
 def record_events(deliveries: Iterable[Delivery], *, keep_private_metadata: bool = False) -> Call:
     """Records verified deliveries and merges what they tell; `read_outcomes` reads the answer."""
+    group = list(deliveries)
     batch = [
-        {
-            "message_id": delivery.message_id,
-            "sent_at": delivery.sent_at,
-            "body": delivery.body,
-            "keep_private_metadata": keep_private_metadata,
-        }
-        for delivery in deliveries
+        {"message_id": one.message_id, "sent_at": one.sent_at, "keep_private_metadata": keep_private_metadata}
+        for one in group
     ]
-    return Call("record_events_v1", ("jsonb",), (encode(batch),))
+    return Call("record_events_v1", ("jsonb", "text[]"), (encode(batch), [one.body for one in group]))
 
 
 def set_role_permissions(map: Mapping[str, Iterable[str]]) -> Call:

@@ -85,8 +85,12 @@ class Pool:
                 hint="Give the app `lifespan=tenancy.lifespan`, or enter it inside your own.",
             )
         try:
-            async with self._pool.acquire(timeout=self._timeout) as connection:
+            async with asyncio.timeout(self._timeout):  # asyncpg's own makes a task of every acquisition
+                connection = await self._pool.acquire()
+            try:
                 return str(await connection.fetchval(call.dollar, *call.arguments))
+            finally:
+                await self._pool.release(connection, timeout=self._timeout)
         except FAILURES as error:
             raise mirror.read_error(error) or _explain(error) from None
 

@@ -28,10 +28,14 @@ TOLERANCE = 300
 UNREAD = "unread"
 """The type of a delivery whose body only the database can read."""
 
-_SIGNING_HEADERS = (
-    *("svix-id", "svix-timestamp", "svix-signature"),
-    *("webhook-id", "webhook-timestamp", "webhook-signature"),
-)
+_SIGNING_HEADERS = {
+    spelling: name
+    for name in (
+        *("svix-id", "svix-timestamp", "svix-signature"),
+        *("webhook-id", "webhook-timestamp", "webhook-signature"),
+    )
+    for spelling in (name, name.encode())
+}
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")  # no dot: the signed text joins id, time and body with dots
 _TIMESTAMP = re.compile(r"[1-9][0-9]{0,11}")
 _MAX_SIGNATURES = 4096  # characters of the header; Svix sends under 50 per secret
@@ -120,8 +124,8 @@ def _read_headers(headers: Headers) -> tuple[str, str, bytes]:
 def _find_signing_headers(headers: Headers) -> dict[str, str]:
     found: dict[str, str] = {}
     for raw_name, raw_value in headers.items() if isinstance(headers, Mapping) else headers:
-        name = _as_text(raw_name).lower()
-        if name in _SIGNING_HEADERS:
+        name = _SIGNING_HEADERS.get(raw_name.lower())
+        if name is not None:
             if name in found:
                 # Two values: a proxy and we might each believe another one.
                 _refuse(f"repeats the {name} header")
@@ -174,7 +178,7 @@ def _read_event(message_id: str, sent_at: int, body: bytes) -> Delivery:
 
 def _read_json(body: bytes) -> tuple[str, Any]:
     text = body.decode("utf-8")
-    event = json.loads(text, parse_constant=_refuse_constant)
+    event = _parse(text)
     if "\\u" in text:  # a NUL or a lone surrogate can stand in valid JSON only as an escape
         storable = _replace_unstorable(event)
         if storable != event:
@@ -184,6 +188,9 @@ def _read_json(body: bytes) -> tuple[str, Any]:
 
 def _refuse_constant(name: str) -> Never:
     raise json.JSONDecodeError("no JSON, though Python reads it", name, 0)  # NaN and Infinity
+
+
+_parse = json.JSONDecoder(parse_constant=_refuse_constant).decode  # json.loads would make a decoder for each body
 
 
 def _replace_unstorable(value: Any) -> Any:

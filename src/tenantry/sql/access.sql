@@ -29,10 +29,10 @@ end
 $$;
 create or replace trigger b_erase_deleted_user before insert or update on tenantry.users
   for each row execute function tenantry.erase_deleted_user();
-create or replace trigger note_memberships_inserted after insert on tenantry.tenant_memberships
-  referencing new table as new_rows for each statement execute function tenantry.note_memberships_inserted();
-create or replace trigger note_memberships_updated after update on tenantry.tenant_memberships
-  referencing old table as old_rows new table as new_rows for each statement execute function tenantry.note_memberships_updated();
+create or replace trigger note_inserted after insert on tenantry.tenant_memberships
+  referencing new table as new_rows for each statement execute function tenantry.note_members();
+create or replace trigger note_updated after update on tenantry.tenant_memberships
+  referencing old table as old_rows new table as new_rows for each statement execute function tenantry.note_members();
 
 -- What roles permit is kept ready to be read; a statement on no row makes it so for what is there already.
 do $$

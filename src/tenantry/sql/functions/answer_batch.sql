@@ -5,23 +5,27 @@ returns jsonb language plpgsql as $$
 declare
   letter   tenantry.webhook_events;
   recorded tenantry.webhook_events[] := '{}';
+  users    text[] := '{}';
 begin
   foreach letter in array letters loop
     if letter.outcome = 'stale' and (letter.data is null or letter.data #>> '{data,id}' = any (changed) or letter.org_id = any (changed)) then
       letter.outcome := 'applied';
     end if;
     recorded := recorded || letter;
+    users := users || letter.user_id;
     answers[array_position(answers, null)] := tenantry.answer_letter(letter);
   end loop;
 
-  insert into tenantry.webhook_events as e (
-    message_id, type, instance_id, org_id, user_id, outcome, error_code, error, digest, occurred_at, data, body)
-  select r.message_id, r.type, r.instance_id, r.org_id, r.user_id, r.outcome, r.error_code, r.error, r.digest, r.occurred_at, r.data, r.body
-  from unnest(recorded) as r order by r.message_id
-  on conflict (message_id) do update set  -- refused once, for its instance; judged again
-    outcome = excluded.outcome, error_code = excluded.error_code, error = excluded.error,
-    type = excluded.type, org_id = excluded.org_id, user_id = excluded.user_id, data = excluded.data, body = excluded.body;
-  perform tenantry.erase_letters(array(select r.user_id from unnest(recorded) as r where r.user_id is not null));
+  if cardinality(recorded) > 0 then
+    insert into tenantry.webhook_events as e (
+      message_id, type, instance_id, org_id, user_id, outcome, error_code, error, digest, occurred_at, data, body)
+    select r.message_id, r.type, r.instance_id, r.org_id, r.user_id, r.outcome, r.error_code, r.error, r.digest, r.occurred_at, r.data, r.body
+    from unnest(recorded) as r
+    on conflict (message_id) do update set  -- refused once, for its instance; judged again
+      outcome = excluded.outcome, error_code = excluded.error_code, error = excluded.error,
+      type = excluded.type, org_id = excluded.org_id, user_id = excluded.user_id, data = excluded.data, body = excluded.body;
+    perform tenantry.erase_letters(users);
+  end if;
   return to_jsonb(answers);
 end
 $$;

@@ -2,9 +2,13 @@
 -- whole batch. Nulls pass.
 create or replace function tenantry.check_ids(variadic ids text[])
 returns void language plpgsql as $$
+declare
+  id text;
 begin
-  if exists (select from unnest(ids) as id where length(id) > 255) then
-    perform tenantry.raise_error('TY010', 'an id or key has more than 255 characters');
-  end if;
+  foreach id in array ids loop
+    if length(id) > 255 then
+      perform tenantry.raise_error('TY010', 'an id or key has more than 255 characters');
+    end if;
+  end loop;
 end
 $$;

@@ -3,9 +3,11 @@
 create or replace function tenantry.erase_letters(user_ids text[])
 returns void language plpgsql as $$
 begin
-  update tenantry.webhook_events as e set data = null, body = null
-  from tenantry.users as u
-  where u.id = any (user_ids) and u.deleted_at is not null
-    and e.user_id = u.id and (e.data is not null or e.body is not null);
+  if exists (select from tenantry.users as u where u.id = any (user_ids) and u.deleted_at is not null) then
+    update tenantry.webhook_events as e set data = null, body = null
+    from tenantry.users as u
+    where u.id = any (user_ids) and u.deleted_at is not null
+      and e.user_id = u.id and (e.data is not null or e.body is not null);
+  end if;
 end
 $$;

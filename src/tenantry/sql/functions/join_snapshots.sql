@@ -2,6 +2,11 @@
 create or replace function tenantry.join_snapshots(a tenantry.snapshots, b tenantry.snapshots)
 returns tenantry.snapshots language plpgsql immutable as $$
 begin
+  if a is not distinct from null then
+    return b;
+  elsif b is not distinct from null then
+    return a;
+  end if;
   a.tenants := a.tenants || b.tenants;
   a.users := a.users || b.users;
   a.memberships := a.memberships || b.memberships;

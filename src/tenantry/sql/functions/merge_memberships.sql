@@ -5,47 +5,44 @@ create or replace function tenantry.merge_memberships(rows tenantry.tenant_membe
 returns text[] language plpgsql as $$
 #variable_conflict use_column
 declare
-  written text[] := '{}';
-  turn text[];
-  known boolean;
+  known   tenantry.tenant_memberships[];
+  new     tenantry.tenant_memberships[];
+  news    tenantry.tenant_memberships[];
+  written text[];
 begin
-  foreach known in array array[true, false] loop
-    with changed as (
-      insert into tenantry.tenant_memberships as t (
-        id, tenant_id, user_id, role, permissions, public_metadata, created_at,
-        revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
-      select distinct on (r.id)
-        r.id, r.tenant_id, r.user_id, r.role, r.permissions, r.public_metadata, r.created_at,
-        coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
-        coalesce(r.revision > 0 and min(r.content_hash) over ties <> max(r.content_hash) over ties, false),
-        max(r.last_seen) over every, max(r.last_absent) over every, max(r.deleted_at) over every
-      from unnest(rows) as r
-      left join tenantry.tenant_memberships as k on k.id = r.id
-      where (k.id is not null) = known and (k.id is null or tenantry.is_news(
-        k.revision, k.observed_at, k.content_hash, k.needs_refetch, k.last_seen, k.last_absent, k.deleted_at,
-        coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
-        r.last_seen, r.last_absent, r.deleted_at, firm))
-      window every as (partition by r.id),
-             ties as (partition by r.id, r.revision)
-      order by r.id, r.revision desc nulls last, r.observed_at desc nulls last, r.content_hash desc nulls last
-      on conflict (id) do update set
-        tenant_id = excluded.tenant_id,
-        user_id = excluded.user_id,
-        role = excluded.role,
-        permissions = excluded.permissions,
-        public_metadata = excluded.public_metadata,
-        created_at = excluded.created_at,
-        revision = excluded.revision,
-        observed_at = excluded.observed_at,
-        content_hash = excluded.content_hash,
-        needs_refetch = excluded.needs_refetch,
-        last_seen = excluded.last_seen,
-        last_absent = excluded.last_absent,
-        deleted_at = excluded.deleted_at
-      returning t.id
-    )
-    select array_agg(changed.id) into turn from changed;
-    written := written || turn;
+  select array_agg(r) filter (where k.id is not null), array_agg(r) filter (where k.id is null), array_agg(distinct r.id)
+  into known, new, written
+  from unnest(rows) as r left join tenantry.tenant_memberships as k on k.id = r.id
+  where k.id is null or tenantry.is_news(
+    k.revision, k.observed_at, k.content_hash, k.needs_refetch, k.last_seen, k.last_absent, k.deleted_at,
+    coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
+    r.last_seen, r.last_absent, r.deleted_at, firm);
+
+  for number in 1 .. 2 loop
+    news := case number when 1 then known else new end;
+    continue when news is null;
+    insert into tenantry.tenant_memberships (
+      id, tenant_id, user_id, role, permissions, public_metadata, created_at,
+      revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
+    select
+      r.id, r.tenant_id, r.user_id, r.role, r.permissions, r.public_metadata, r.created_at,
+      coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0), coalesce(r.needs_refetch, false),
+      r.last_seen, r.last_absent, r.deleted_at
+    from unnest(tenantry.fold_snapshots(news, null::tenantry.tenant_memberships, null::tenantry.tenant_memberships)) as r
+    on conflict (id) do update set
+      tenant_id = excluded.tenant_id,
+      user_id = excluded.user_id,
+      role = excluded.role,
+      permissions = excluded.permissions,
+      public_metadata = excluded.public_metadata,
+      created_at = excluded.created_at,
+      revision = excluded.revision,
+      observed_at = excluded.observed_at,
+      content_hash = excluded.content_hash,
+      needs_refetch = excluded.needs_refetch,
+      last_seen = excluded.last_seen,
+      last_absent = excluded.last_absent,
+      deleted_at = excluded.deleted_at;
   end loop;
   return written;
 end

@@ -30,7 +30,7 @@ begin
   perform tenantry.bind_instance(tenantry.clerk_text(options, 'instance_id'));
   perform tenantry.state_cause('reconcile');
   snapshots := tenantry.join_snapshots(
-    tenantry.read_objects(kind, objects, seen_at),
+    tenantry.read_objects(kind, array(select jsonb_array_elements(objects)), seen_at),
     tenantry.read_endings(kind, coalesce(tenantry.clerk_texts(options, 'absent'), '{}'), seen_at, false));
   changed := tenantry.merge_snapshots(snapshots);
   return jsonb_build_object('seen', jsonb_array_length(objects), 'changed', to_jsonb(changed));

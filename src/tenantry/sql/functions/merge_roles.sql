@@ -4,42 +4,39 @@ create or replace function tenantry.merge_roles(rows tenantry.roles[], firm bool
 returns text[] language plpgsql as $$
 #variable_conflict use_column
 declare
+  news    tenantry.roles[];
   written text[];
 begin
-  with changed as (
-    insert into tenantry.roles as t (
-      id, key, name, description, permissions, created_at,
-      revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
-    select distinct on (r.id)
-      r.id, r.key, r.name, r.description, r.permissions, r.created_at,
-      coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
-      coalesce(r.revision > 0 and min(r.content_hash) over ties <> max(r.content_hash) over ties, false),
-      max(r.last_seen) over every, max(r.last_absent) over every, max(r.deleted_at) over every
-    from unnest(rows) as r
-    left join tenantry.roles as k on k.id = r.id
-    where k.id is null or tenantry.is_news(
-      k.revision, k.observed_at, k.content_hash, k.needs_refetch, k.last_seen, k.last_absent, k.deleted_at,
-      coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
-      r.last_seen, r.last_absent, r.deleted_at, firm)
-    window every as (partition by r.id),
-           ties as (partition by r.id, r.revision)
-    order by r.id, r.revision desc nulls last, r.observed_at desc nulls last, r.content_hash desc nulls last
-    on conflict (id) do update set
-      key = excluded.key,
-      name = excluded.name,
-      description = excluded.description,
-      permissions = excluded.permissions,
-      created_at = excluded.created_at,
-      revision = excluded.revision,
-      observed_at = excluded.observed_at,
-      content_hash = excluded.content_hash,
-      needs_refetch = excluded.needs_refetch,
-      last_seen = excluded.last_seen,
-      last_absent = excluded.last_absent,
-      deleted_at = excluded.deleted_at
-    returning t.id
-  )
-  select coalesce(array_agg(changed.id), '{}') into written from changed;
+  select array_agg(r), array_agg(distinct r.id) into news, written
+  from unnest(rows) as r left join tenantry.roles as k on k.id = r.id
+  where k.id is null or tenantry.is_news(
+    k.revision, k.observed_at, k.content_hash, k.needs_refetch, k.last_seen, k.last_absent, k.deleted_at,
+    coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0),
+    r.last_seen, r.last_absent, r.deleted_at, firm);
+  if news is null then
+    return '{}';
+  end if;
+  insert into tenantry.roles (
+    id, key, name, description, permissions, created_at,
+    revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
+  select
+    r.id, r.key, r.name, r.description, r.permissions, r.created_at,
+    coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0), coalesce(r.needs_refetch, false),
+    r.last_seen, r.last_absent, r.deleted_at
+  from unnest(tenantry.fold_snapshots(news, null::tenantry.roles, null::tenantry.roles)) as r
+  on conflict (id) do update set
+    key = excluded.key,
+    name = excluded.name,
+    description = excluded.description,
+    permissions = excluded.permissions,
+    created_at = excluded.created_at,
+    revision = excluded.revision,
+    observed_at = excluded.observed_at,
+    content_hash = excluded.content_hash,
+    needs_refetch = excluded.needs_refetch,
+    last_seen = excluded.last_seen,
+    last_absent = excluded.last_absent,
+    deleted_at = excluded.deleted_at;
   return written;
 end
 $$;

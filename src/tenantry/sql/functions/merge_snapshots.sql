@@ -7,8 +7,21 @@ returns text[] language plpgsql as $$
 #variable_conflict use_column
 declare
   firm    constant boolean := coalesce(s.firm, false);
+  member  tenantry.tenant_memberships;
+  shared  text[] := '{}';
+  pairs   text[] := '{}';
   changed text[] := '{}';
 begin
+  if s.memberships is not null then
+    foreach member in array s.memberships loop
+      if member.tenant_id is null then  -- ended, and named by its id alone
+        select * into member from tenantry.tenant_memberships as k where k.id = member.id;
+        shared := shared || array['tenant:' || member.tenant_id, 'user:' || member.user_id];
+      end if;
+      pairs := pairs || ('member:' || member.tenant_id || ':' || member.user_id);
+    end loop;
+  end if;
+
   perform case when alone then pg_advisory_xact_lock(hashtext('tenantry.merge'), bucket)
                else pg_advisory_xact_lock_shared(hashtext('tenantry.merge'), bucket) end
   from (
@@ -19,9 +32,8 @@ begin
         from unnest(s.tenants) as t left join tenantry.tenants as k on k.id = t.id
       union all select 'user:' || u.id, u.deleted_at is not null or u.last_absent is not null or k.last_absent is not null
         from unnest(s.users) as u left join tenantry.users as k on k.id = u.id
-      union all select lock.* from unnest(s.memberships) as m left join tenantry.tenant_memberships as k on k.id = m.id,
-        lateral (select coalesce(m.tenant_id, k.tenant_id) as tenant, coalesce(m.user_id, k.user_id) as person) as place,
-        lateral (values ('tenant:' || tenant, false), ('user:' || person, false), ('member:' || tenant || ':' || person, true)) as lock
+      union all select name, false from unnest(shared) as name
+      union all select name, true from unnest(pairs) as name
     ) as wanted(name, alone)
     where name is not null
     group by 1 order by 1

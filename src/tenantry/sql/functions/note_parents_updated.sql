@@ -3,17 +3,19 @@
 create or replace function tenantry.note_parents_updated()
 returns trigger language plpgsql as $$
 declare
-  parent constant text := tg_argv[0];
+  parent     constant text := tg_argv[0];
+  deliveries jsonb;
 begin
   if not exists (select from new_rows as n join old_rows as o on o.id = n.id where (n.ended_at is null) <> (o.ended_at is null)) then
     return null;
   end if;
+  deliveries := tenantry.current_deliveries();
   insert into tenantry.changes (kind, object_id, tenant_id, user_id, before, after, cause, message_id)
   select
     case when is_live then 'member.joined' else 'member.left' end, m.id, m.tenant_id, m.user_id,
-    case when not is_live then tenantry.describe('member', to_jsonb(m)) end,
-    case when is_live then tenantry.describe('member', to_jsonb(m)) end,
-    tenantry.current_cause(), tenantry.delivery_of(t.clerk_org_id, u.id)
+    case when not is_live then tenantry.describe_member(m) end,
+    case when is_live then tenantry.describe_member(m) end,
+    tenantry.current_cause(), coalesce(deliveries ->> t.clerk_org_id, deliveries ->> u.id)
   from (select n.id::text as parent_id, n.ended_at is null as is_live from new_rows as n join old_rows as o on o.id = n.id
         where (n.ended_at is null) <> (o.ended_at is null)) as turned
   cross join lateral (

@@ -1,53 +1,59 @@
 -- Reads one delivery: its row of the inbox, what it tells (null for types the mirror does not use), and the Clerk ids
--- it is about. Writes nothing but the first binding to an instance, so what fails here is the event itself: a dead
--- letter. An error of another class is the database's own and goes on to the caller.
-create or replace function tenantry.open_letter(delivery jsonb, out letter tenantry.webhook_events, out told tenantry.snapshots, out subjects text[])
+-- it is about. `bound`: the instance this database mirrors, as far as the caller knows. Writes nothing but the first
+-- binding to an instance, so what fails here is the event itself: a dead letter. An error of another class is the
+-- database's own and goes on to the caller.
+create or replace function tenantry.open_letter(
+  delivery jsonb, body text, bound text, out letter tenantry.webhook_events, out told tenantry.snapshots, out subjects text[])
 language plpgsql as $$
 declare
   event jsonb;
+  kind  text;
 begin
+  subjects := '{}';
   letter.message_id := delivery ->> 'message_id';
-  letter.digest := sha256(convert_to(delivery ->> 'body', 'UTF8'));
-  event := tenantry.read_body(delivery ->> 'body');
+  letter.digest := sha256(convert_to(body, 'UTF8'));
+  event := tenantry.read_body(body);
   letter.type := tenantry.clerk_text(event, 'type');
-  letter.user_id := tenantry.user_of_event(event);
   letter.instance_id := tenantry.clerk_text(event, 'instance_id');
   letter.occurred_at := coalesce(
     tenantry.clerk_time(event -> 'timestamp'), tenantry.clerk_time(delivery -> 'sent_at'), clock_timestamp());
-  perform tenantry.bind_instance(letter.instance_id);
+  if letter.instance_id is distinct from bound then
+    perform tenantry.bind_instance(letter.instance_id);
+  end if;
   if letter.type is null then
     perform tenantry.raise_error('TY010', 'the event names no type');
   end if;
-  told := tenantry.read_event(event, letter.occurred_at);
-  if told is not distinct from null then
+  kind := tenantry.kind_of_event(letter.type);
+  if kind is null then
     letter.outcome := 'ignored';
     return;
   end if;
+  told := tenantry.read_event(letter.type, kind, event -> 'data', letter.occurred_at);
   letter.outcome := 'stale';  -- until merging says otherwise
-  letter.org_id := case when letter.type like 'organization.%' then event #>> '{data,id}' else tenantry.organization_of(event -> 'data') end;
-  subjects := array[event #>> '{data,id}', letter.org_id, tenantry.user_of(event -> 'data')];
-  -- Of a session nothing is kept: its payload is the person's device and address. Neither is the address an event was
-  -- caused from, nor an invitation's link, which is a secret.
-  if tenantry.kind_of_event(letter.type) <> 'sessions' then
-    letter.data := event - 'event_attributes' #- '{data,url}';
-    if delivery -> 'keep_private_metadata' is distinct from 'true' then
-      letter.data := tenantry.without_private_metadata(letter.data);
-    end if;
+  letter.org_id := coalesce(told.tenants[1].clerk_org_id, tenantry.organization_of(event -> 'data'));
+  letter.user_id := coalesce(told.users[1].id, tenantry.user_of_event(event));
+  subjects := array_remove(array[event #>> '{data,id}', letter.org_id, letter.user_id], null);
+  -- Of a session nothing is kept: its payload is the person's device and address.
+  if kind <> 'sessions' then
+    letter.data := tenantry.keep_of_event(event, delivery -> 'keep_private_metadata' is not distinct from 'true');
   end if;
 exception
   when sqlstate 'TY018' then
     letter.outcome := 'refused';
     letter.error_code := sqlstate;
+    letter.user_id := tenantry.user_of_event(event);
     get stacked diagnostics letter.error = pg_exception_detail;
   when sqlstate 'TY010' then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
-    letter.body := tenantry.body_of_dead_letter(delivery, event);
+    letter.user_id := tenantry.user_of_event(event);
+    letter.body := tenantry.body_of_dead_letter(body, event, delivery -> 'keep_private_metadata' is not distinct from 'true');
     get stacked diagnostics letter.error = pg_exception_detail;
   when data_exception or program_limit_exceeded then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
-    letter.body := tenantry.body_of_dead_letter(delivery, event);
+    letter.user_id := tenantry.user_of_event(event);
+    letter.body := tenantry.body_of_dead_letter(body, event, delivery -> 'keep_private_metadata' is not distinct from 'true');
     letter.error := sqlerrm;  -- not its detail, which quotes the body
 end
 $$;

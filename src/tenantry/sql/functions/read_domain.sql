@@ -1,11 +1,11 @@
 -- Clerk's OrganizationDomain object as a row of `domains`.
-create or replace function tenantry.read_domain(object jsonb, observed_at timestamptz)
+create or replace function tenantry.read_domain(object jsonb, tenant_id uuid, observed_at timestamptz)
 returns tenantry.domains language plpgsql stable as $$
 declare
   d tenantry.domains;
 begin
   d.id := tenantry.clerk_text(object, 'id');
-  d.tenant_id := tenantry.tenant_id_of(tenantry.organization_of(object));
+  d.tenant_id := tenant_id;
   d.name := tenantry.clerk_text(object, 'name');
   d.enrollment_mode := tenantry.clerk_text(object, 'enrollment_mode');
   -- `verification` is the older name of the ownership's; events carry either.

@@ -1,12 +1,12 @@
 -- Clerk's OrganizationInvitation object as a row of `invitations`. `status` is what its event says where the object
 -- itself has none. The link to accept is a secret and is not kept.
-create or replace function tenantry.read_invitation(object jsonb, observed_at timestamptz, status text default null)
+create or replace function tenantry.read_invitation(object jsonb, tenant_id uuid, observed_at timestamptz, status text default null)
 returns tenantry.invitations language plpgsql stable as $$
 declare
   i tenantry.invitations;
 begin
   i.id := tenantry.clerk_text(object, 'id');
-  i.tenant_id := tenantry.tenant_id_of(tenantry.organization_of(object));
+  i.tenant_id := tenant_id;
   i.email_address := tenantry.clerk_text(object, 'email_address');
   i.role := tenantry.role_key(tenantry.clerk_text(object, 'role'));
   i.status := coalesce(status, tenantry.clerk_text(object, 'status'));

@@ -1,13 +1,12 @@
--- Clerk's OrganizationMembership object as a row of `tenant_memberships`; its tenant is found by the organization's
--- id, which the caller has made sure of.
-create or replace function tenantry.read_membership(object jsonb, observed_at timestamptz)
+-- Clerk's OrganizationMembership object as a row of `tenant_memberships`.
+create or replace function tenantry.read_membership(object jsonb, tenant_id uuid, user_id text, observed_at timestamptz)
 returns tenantry.tenant_memberships language plpgsql stable as $$
 declare
   m tenantry.tenant_memberships;
 begin
   m.id := tenantry.clerk_text(object, 'id');
-  m.tenant_id := tenantry.tenant_id_of(tenantry.organization_of(object));
-  m.user_id := tenantry.user_of(object);
+  m.tenant_id := tenant_id;
+  m.user_id := user_id;
   m.role := tenantry.role_key(tenantry.clerk_text(object, 'role'));
   m.permissions := coalesce(tenantry.clerk_texts(object, 'permissions'), '{}');
   m.public_metadata := tenantry.clerk_object(object, 'public_metadata');

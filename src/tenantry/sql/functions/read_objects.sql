@@ -1,19 +1,37 @@
 -- Objects of Clerk, from an event or an API page, as snapshots; `verb` is the event's and names an invitation's status.
--- What an object shows of its parents comes along: see read_parents.
-create or replace function tenantry.read_objects(kind text, objects jsonb, observed_at timestamptz, verb text default '')
+-- What an object shows of its organization and user comes along: a mere id makes a stub of revision 0, which outranks
+-- nothing.
+create or replace function tenantry.read_objects(kind text, objects jsonb[], observed_at timestamptz, verb text default '')
 returns tenantry.snapshots language plpgsql stable as $$
 declare
-  s      tenantry.snapshots;
-  object jsonb;
+  s       tenantry.snapshots;
+  object  jsonb;
+  id      text;
+  org_id  text;
+  user_id text;
+  tenant  tenantry.tenants;
+  person  tenantry.users;
 begin
-  for object in select element from jsonb_array_elements(objects) as element loop
-    if tenantry.clerk_text(object, 'id') is null then
+  foreach object in array objects loop
+    id := tenantry.clerk_text(object, 'id');
+    org_id := tenantry.organization_of(object);
+    user_id := tenantry.user_of(object);
+    if id is null then
       perform tenantry.raise_error('TY010', format('an object of %s carries no id', kind));
     end if;
-    perform tenantry.check_ids(
-      tenantry.clerk_text(object, 'id'), tenantry.organization_of(object), tenantry.user_of(object), tenantry.clerk_text(object, 'key'));
+    if greatest(length(id), length(org_id), length(user_id), length(object ->> 'key')) > 255 then
+      perform tenantry.check_ids(id, org_id, user_id, tenantry.clerk_text(object, 'key'));
+    end if;
     if kind in ('memberships', 'invitations', 'domains') then
-      s := tenantry.read_parents(s, object, observed_at);
+      tenant := null;
+      if org_id is not null then
+        tenant := tenantry.read_parent(object -> 'organization', org_id, observed_at);
+        s.tenants := s.tenants || tenant;
+      end if;
+      if user_id is not null then
+        person.id := user_id;
+        s.users := s.users || person;
+      end if;
     end if;
     case kind
       when 'organizations' then
@@ -21,16 +39,15 @@ begin
       when 'users' then
         s.users := s.users || tenantry.read_user(object, observed_at);
       when 'memberships' then
-        if tenantry.organization_of(object) is null or tenantry.user_of(object) is null then
-          perform tenantry.raise_error('TY010', format('membership %s names no %s', object ->> 'id',
-            case when tenantry.organization_of(object) is null then 'organization' else 'user' end));
+        if org_id is null or user_id is null then
+          perform tenantry.raise_error('TY010', format('membership %s names no %s', id, case when org_id is null then 'organization' else 'user' end));
         end if;
-        s.memberships := s.memberships || tenantry.read_membership(object, observed_at);
+        s.memberships := s.memberships || tenantry.read_membership(object, tenant.id, user_id, observed_at);
       when 'invitations' then
-        s.invitations := s.invitations || tenantry.read_invitation(object, observed_at,
+        s.invitations := s.invitations || tenantry.read_invitation(object, tenant.id, observed_at,
           case verb when 'created' then 'pending' when 'accepted' then verb when 'revoked' then verb end);
       when 'domains' then
-        s.domains := s.domains || tenantry.read_domain(object, observed_at);
+        s.domains := s.domains || tenantry.read_domain(object, tenant.id, observed_at);
       when 'roles' then
         s.roles := s.roles || tenantry.read_role(object, observed_at);
       when 'permissions' then
@@ -38,7 +55,7 @@ begin
       when 'sessions' then
         -- No accepted token lives longer than a day (`tokens.py` refuses it), and none counts a day after it expired.
         s.ended_sessions := s.ended_sessions || row(
-          object ->> 'id', observed_at, greatest(observed_at, now()) + interval '49 hours')::tenantry.ended_sessions;
+          id, observed_at, greatest(observed_at, now()) + interval '49 hours')::tenantry.ended_sessions;
       else
         perform tenantry.raise_error('TY010', format('unknown kind %L', kind));
     end case;

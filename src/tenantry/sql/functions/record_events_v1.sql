@@ -2,6 +2,7 @@
 --
 -- batch:   [{"message_id": "msg_...", "body": "<the delivery's JSON text>", "sent_at": <svix-timestamp, seconds>,
 --            "keep_private_metadata": false}, ...]; only the first two are required
+-- bodies:  the bodies in the same order, instead of in the batch: as text they are read once, in JSON twice
 -- returns: [{"message_id", "outcome", "type"?, "code"?, "error"?}, ...] in the same order. Outcomes:
 --   applied    the mirror changed          stale      it knew this, or something newer
 --   ignored    a type it does not use      duplicate  delivered before, with the same bytes
@@ -13,46 +14,55 @@
 -- The planner settings: a plan for arrays of unknown length is looked up again in every call, and one made while the
 -- tables were empty would read them whole ever after. Keys and indexes are all that these statements need.
 -- Where a table of one row is read whole all the same, that looks dear enough to compile: hence no JIT.
-create or replace function tenantry.record_events_v1(batch jsonb)
+create or replace function tenantry.record_events_v1(batch jsonb, bodies text[] default '{}')
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, tenantry, pg_temp
 set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_variable
 declare
+  ids         constant text[] := tenantry.check_batch(batch, bodies);
+  bound       constant text := tenantry.bound_instance();
+  earlier     tenantry.webhook_events[];
   delivery    jsonb;
   id          text;
-  same_bytes  boolean;
+  body        text;
   first       boolean;
-  opened      record;
+  same_bytes  boolean;
   known       tenantry.webhook_events;
+  opened      record;
   letters     tenantry.webhook_events[] := '{}';
+  judged      text[] := '{}';
   answers     jsonb[] := '{}';
   conflicting text[] := '{}';
   snapshots   tenantry.snapshots;
-  deliveries  jsonb := '{}';
+  subjects    text[] := '{}';
+  tellers     text[] := '{}';
   changed     text[] := '{}';
   answer      jsonb;
 begin
-  perform tenantry.check_batch(batch);
   perform pg_advisory_xact_lock(hashtext('tenantry.message'), bucket)
-  from (select distinct hashtext(d ->> 'message_id') as bucket from jsonb_array_elements(batch) as d order by 1) as locks;
+  from (select distinct hashtext(message_id) as bucket from unnest(ids) as message_id order by 1) as locks;
+  earlier := array(select e from tenantry.webhook_events as e where e.message_id = any (ids));
 
-  for delivery in select d from jsonb_array_elements(batch) as d loop
-    id := delivery ->> 'message_id';
-    select * into known from unnest(letters) as e where e.message_id = id;
-    first := not found;
-    if first then
-      select * into known from tenantry.webhook_events as e where e.message_id = id;
+  for n in 1 .. cardinality(ids) loop
+    delivery := batch -> n - 1;
+    id := ids[n];
+    body := coalesce(bodies[n], delivery ->> 'body');
+    first := id <> all (judged);
+    known := null;
+    if not first or cardinality(earlier) > 0 then
+      select * into known from unnest(letters || earlier) as e where e.message_id = id limit 1;
+      same_bytes := known.digest = sha256(convert_to(body, 'UTF8'));
     end if;
-    same_bytes := known.digest = sha256(convert_to(delivery ->> 'body', 'UTF8'));
 
     if known.message_id is null or (first and same_bytes and known.outcome = 'refused') then
-      opened := tenantry.open_letter(delivery);
+      opened := tenantry.open_letter(delivery, body, bound);
       snapshots := tenantry.join_snapshots(snapshots, opened.told);
-      deliveries := deliveries || coalesce(
-        (select jsonb_object_agg(subject, id) from unnest(opened.subjects) as subject where subject is not null), '{}');
+      subjects := subjects || opened.subjects;
+      tellers := tellers || array_fill(id, array[cardinality(opened.subjects)]);
       letters := letters || opened.letter;
+      judged := judged || id;
       answers := answers || null::jsonb;
     elsif same_bytes and known.outcome = 'refused' then
       answers := answers || tenantry.answer_letter(known);
@@ -66,12 +76,14 @@ begin
   end loop;
 
   if snapshots is distinct from null then
-    perform tenantry.state_cause('webhook', deliveries);
+    perform tenantry.state_cause('webhook', jsonb_object(subjects, tellers));
     changed := tenantry.merge_snapshots(snapshots);
   end if;
   answer := tenantry.answer_batch(answers, letters, changed);
-  update tenantry.webhook_events as e set conflicts = e.conflicts + cardinality(array_positions(conflicting, e.message_id))
-  where e.message_id = any (conflicting);
+  if cardinality(conflicting) > 0 then
+    update tenantry.webhook_events as e set conflicts = e.conflicts + cardinality(array_positions(conflicting, e.message_id))
+    where e.message_id = any (conflicting);
+  end if;
   return answer;
 end
 $$;

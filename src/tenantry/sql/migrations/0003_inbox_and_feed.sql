@@ -35,7 +35,7 @@ create index ended_sessions_by_keep_until on tenantry.ended_sessions (keep_until
 -- `sequence_changes_v1`, is the order of reading.
 create table tenantry.changes (
   seq        bigint generated always as identity primary key,
-  pos        bigint unique,
+  pos        bigint,
   kind       text not null,                  -- tenant.created, member.joined, member.role_changed, ...
   object_id  text not null,
   tenant_id  uuid,
@@ -46,6 +46,7 @@ create table tenantry.changes (
   message_id text,                           -- of the delivery that caused it
   at         timestamptz not null default clock_timestamp()
 );
+create unique index changes_in_order on tenantry.changes (pos) where pos is not null;
 create index changes_unsequenced on tenantry.changes (seq) where pos is null;
 create sequence tenantry.changes_pos owned by tenantry.changes.pos;
 
