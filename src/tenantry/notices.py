@@ -1,8 +1,9 @@
 """Hears from the database whose access may have ended: one connection that LISTENs, reopened when it breaks.
 
-A notice is a hint to ask again, and nothing more: it names a user, an organization or a session, by the sha256 of Clerk's
-id (`subject_of`), or says `*` for everybody. Whether notices arrive is proved at every connection by a probe sent over another one, since a pooler
-may accept LISTEN and never deliver. While they do not arrive, whoever waits for them must ask at an interval.
+A notice is a hint to ask again, and nothing more: it names a user, an organization or a session, by the sha256 of
+Clerk's id (`subject_of`), or says `*` for everybody. Whether notices arrive is proved at every connection by a probe
+sent over another one, since a pooler may accept LISTEN and never deliver. While they do not arrive, whoever waits for
+them must ask at an interval.
 """
 
 from __future__ import annotations
