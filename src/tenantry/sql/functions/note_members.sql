@@ -13,7 +13,7 @@ declare
   was_live   boolean;
   is_live    boolean;
 begin
-  if tg_op = 'UPDATE' and not exists (select from new_rows) then
+  if tg_op = 'UPDATE' and not exists (select from new_rows) then  -- an upsert that only inserted
     return null;
   end if;
   for now in

@@ -11,6 +11,9 @@ declare
   is_now     jsonb;
   object_id  text;
 begin
+  if not exists (select from new_rows) then  -- an upsert that only inserted
+    return null;
+  end if;
   for updated in
     select to_jsonb(o) as was, to_jsonb(n) as is_now, o.ended_at is null as was_live, n.ended_at is null as is_live
     from new_rows as n join old_rows as o on o.id = n.id
