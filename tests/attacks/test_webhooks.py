@@ -119,7 +119,7 @@ def test_a_replayed_message_has_no_second_effect(mirror: Mirror) -> None:
 def test_without_inbox_and_newest_snapshot_a_replayed_message_undoes_a_demotion(mirror: Mirror) -> None:
     newest = "(new.revision, new.observed_at, new.content_hash) then"
     rewrite_sql(mirror.connection, "record_events_v1", "known.message_id is null or", "true or")
-    rewrite_sql(mirror.connection, "is_news", "select", "select true or")
+    rewrite_sql(mirror.connection, "is_news", "begin", "begin return true;")
     rewrite_sql(mirror.connection, "keep_newest_snapshot", newest, f"{newest[:-5]} and false then")
     assert replay_after_demotion(mirror) == ("applied", "org:admin", ["member.role_changed"])
 
@@ -372,7 +372,7 @@ def test_without_the_mark_one_of_two_events_of_one_millisecond_is(mirror: Mirror
 def forget_endings(connection: psycopg.Connection[Any]) -> None:
     """Takes the tombstones out: a deletion is as passing as any content."""
     rewrite_sql(connection, "keep_newest_snapshot", "new.deleted_at := deleted", "new.deleted_at := null")
-    rewrite_sql(connection, "is_news", "select", "select true or")
+    rewrite_sql(connection, "is_news", "begin", "begin return true;")
 
 
 RENAMED_LATER = event("organization.updated", organization(at=START + 99), at=START + 99)
