@@ -27,7 +27,7 @@ from benchmarks.harness.tables import Goal, Table
 TENANTS, QUICK_TENANTS = 10, 3
 ROWS = 100_000  # of each tenant
 FOLDERS, PEOPLE, VOCABULARY = 500, 1000, 2000  # of each tenant; words in all
-ROUNDS, QUICK_ROUNDS = 9, 3
+ROUNDS, QUICK_ROUNDS = 9, 5
 WARM = 8  # PostgreSQL plans a prepared statement anew for its first five
 LIMIT = 1.1
 SET_TENANT = "select tenantry.set_tenant_by_id_v1($1, 'benchmark')"

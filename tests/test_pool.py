@@ -152,8 +152,8 @@ async def test_a_server_of_ones_own_keeps_statements_prepared(database: Database
             await pool.enter(scope_of(identity()))
         assert pool._pool is not None
         async with pool._pool.acquire() as connection:
-            entered = "select count(*) from pg_prepared_statements where statement like '%tenantry.set_tenant_v1(%'"
-            assert await connection.fetchval(entered) == 1
+            entered = "select count(*) from pg_prepared_statements where starts_with(statement, $1)"
+            assert await connection.fetchval(entered, "select tenantry.set_tenant_v1(") == 1
 
 
 async def test_what_only_libpq_knows_does_not_reach_asyncpg(database: Database) -> None:
