@@ -1,6 +1,6 @@
 -- Merges snapshots of every kind, parents before children; answers the ids of the objects that changed.
 -- Locks: advisory locks on (tenant), (user), (tenant, user), all at once and in order, so that the transitions written
--- to `changes` are the real ones however many merge at a time: alone where it may end or come back, or is a pair;
+-- to `changes` are the real ones however many merge at a time: alone where it may begin, end or come back, or is a pair;
 -- else shared. Then rows, table by table, each in key order.
 create or replace function tenantry.merge_snapshots(s tenantry.snapshots)
 returns text[] language plpgsql as $$
@@ -28,7 +28,7 @@ begin
     -- 1024 buckets: a page of 500 members must not fill the server's lock table.
     select hashtext(name) & 1023 as bucket, bool_or(alone) as alone
     from (
-      select 'tenant:' || t.id, t.deleted_at is not null or t.last_absent is not null or k.last_absent is not null
+      select 'tenant:' || t.id, k.id is null or t.deleted_at is not null or t.last_absent is not null or k.last_absent is not null
         from unnest(s.tenants) as t left join tenantry.tenants as k on k.id = t.id
       union all select 'user:' || u.id, u.deleted_at is not null or u.last_absent is not null or k.last_absent is not null
         from unnest(s.users) as u left join tenantry.users as k on k.id = u.id

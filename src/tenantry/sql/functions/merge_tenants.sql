@@ -28,8 +28,7 @@ begin
       select max(greatest(m.last_seen, m.deleted_at)) from tenantry.tenant_memberships as m where m.tenant_id = r.id) end),
     r.last_absent, r.deleted_at
   from unnest(tenantry.fold_snapshots(news, null::tenantry.tenants, null::tenantry.tenants)) as r
-  -- By `id`, whose index is filled first: of two who make a tenant at once, none is to meet the other unique index first.
-  on conflict (id) do update set
+  on conflict (clerk_org_id) do update set
     name = excluded.name,
     slug = excluded.slug,
     image_url = excluded.image_url,
