@@ -35,9 +35,13 @@ lock: ## pin what pyproject.toml asks for, with hashes; make lock ARGS=--upgrade
 		--no-emit-index-url --no-emit-find-links --no-header \
 		--extra dev --extra sqlalchemy --extra fastapi --extra psycopg --group test --group check \
 		pyproject.toml -o requirements/dev.txt
+	uv pip compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header \
+		--extra dev --extra sqlalchemy --extra fastapi --extra psycopg --group bench -c requirements/dev.txt \
+		pyproject.toml -o requirements/bench.txt
 
 clean: ## the virtual environment, caches and local data
-	rm -rf .venv .tenantry .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-bench .tenantry .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'

@@ -24,7 +24,7 @@ from benchmarks.harness.tables import Cell, Goal, Table
 
 SIZES, QUICK_SIZES = (100, 10_000, 100_000), (100, 10_000)  # tenants
 MEMBERS, DOCUMENTS, BODY = 10, 20, 50
-ROUNDS, QUICK_ROUNDS = 7, 3
+ROUNDS, QUICK_ROUNDS = 7, 5
 LIMIT = 1.2  # Tenantry's growth to the floor's
 
 

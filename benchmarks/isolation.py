@@ -228,6 +228,7 @@ async def _measure(bench: Bench, database: Database, tenants: int) -> Turns:
         for way in WAYS:
             connections[way] = await asyncpg.connect(database.url(), server_settings=SETTINGS)
             stack.push_async_callback(connections[way].close)
+        stack.enter_context(cpu.apart_from(connection.get_server_pid() for connection in connections.values()))
         for shape in SHAPES:
             await check(shape, connections, ids)
         for number in range(QUICK_ROUNDS if bench.quick else ROUNDS):

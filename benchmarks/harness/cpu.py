@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 Reading = dict[int, int]
@@ -21,6 +23,22 @@ def read(pids: Iterable[int]) -> Reading:
 def spent(before: Reading, after: Reading) -> int:
     """Nanoseconds between two readings; a process that came meanwhile counts whole."""
     return sum(at - before.get(pid, 0) for pid, at in after.items())
+
+
+@contextmanager
+def apart_from(pids: Iterable[int]) -> Iterator[None]:
+    """This process on the first core and those on the last, for as long as they live.
+
+    Where two processes share a core by chance, waking one costs 40 us less; a short query takes no longer than that.
+    """
+    allowed = os.sched_getaffinity(0)
+    for pid in pids:
+        os.sched_setaffinity(pid, {max(allowed)})
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _on_cpu(schedstat: Path) -> int:

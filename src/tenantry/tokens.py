@@ -271,7 +271,9 @@ class Verifier:
             self._cache.clear()
             self._revision = self._keys.revision
         identity = self._cache.get(digest)
-        return identity if identity is not None and identity.expires_at > self._clock() else None
+        if identity is None or identity.expires_at <= self._clock():
+            return None
+        return identity
 
     def _remember(self, digest: bytes, identity: Identity) -> None:
         if self._cache_size and identity.expires_at > self._clock():
@@ -380,9 +382,14 @@ class Verifier:
             )
 
 
+_EMPTY = sha256()  # a copy is had sooner than a new one, which OpenSSL looks up by its name
+
+
 def _digest(token: str) -> bytes:
     """What a token is remembered under: no token itself stays in memory."""
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+    digest = _EMPTY.copy()
+    digest.update(token.encode("utf-8", "surrogatepass"))
+    return digest.digest()
 
 
 def _read_header(segment: bytes) -> str | None:
