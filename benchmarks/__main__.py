@@ -46,8 +46,8 @@ class Answer:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.write and options.only:
-        parser.error("--write takes whole tables: leave out --only")
+    if options.write and (options.only or options.quick):
+        parser.error("--write takes whole tables: leave out --only and --quick")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers stop and the folder goes
     for question in options.questions or QUESTIONS:
         answer = _ask(question, options)

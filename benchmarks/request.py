@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from benchmarks.harness.app import App
 from benchmarks.harness.bench import WARM_CONNECTIONS, Bench
@@ -47,9 +46,6 @@ CONTENDERS = (
     Contender("Tenantry, psycopg, one query", "ours", f"{OURS}:on_psycopg", PSYCOPG),
     Contender("Tenantry, psycopg, transaction", "ours", f"{OURS}:psycopg_transaction", PSYCOPG),
 )
-NEEDS = {"on_asyncpg": "tenantry.asyncpg", "asyncpg_transaction": "tenantry.asyncpg"} | {
-    "on_psycopg": "tenantry.psycopg", "psycopg_transaction": "tenantry.psycopg"
-}  # fmt: skip
 TENANTS, MEMBERS, DOCUMENTS = 1000, 20, 200
 TOKENS, QUICK_TOKENS = 1000, 200
 TURNS, QUICK_TURNS = {1: 200, 16: 500}, {1: 100, 16: 250}  # connections: requests in a turn
@@ -59,7 +55,7 @@ Turns = dict[tuple[str, int], list[Turn]]  # name, connections
 
 
 def measure(bench: Bench) -> list[Table]:
-    contenders = [contender for contender in bench.choose(CONTENDERS) if _is_installed(contender)]
+    contenders = bench.choose(CONTENDERS)
     database = prepare(bench, contenders)
     apps = bench.serve({contender: (contender, database) for contender in contenders})
     refusals = check(bench, apps, database)
@@ -68,12 +64,6 @@ def measure(bench: Bench) -> list[Table]:
     for app in apps.values():
         bench.load.send(app.port, known, WARM_CONNECTIONS)
     return [_table(contenders, _take_turns(bench, contenders, apps, tenants, known), refusals)]
-
-
-def _is_installed(contender: Contender) -> bool:
-    """Whether this checkout of Tenantry has the adapter."""
-    module, _, function = contender.make.partition(":")
-    return module != OURS or function not in NEEDS or find_spec(NEEDS[function]) is not None
 
 
 def prepare(bench: Bench, contenders: Sequence[Contender]) -> Database:

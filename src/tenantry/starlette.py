@@ -171,7 +171,8 @@ class Tenantry:
     async def _submit(self, delivery: Delivery) -> Outcome:
         """Records the delivery, or says in time that it is not known to be; if it is after all, a retry finds it."""
         try:
-            return await asyncio.wait_for(self._inbox.submit(delivery), _ANSWER_SECONDS)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self._inbox.submit(delivery)
         except TimeoutError:
             raise DatabaseUnavailable(f"The delivery was not recorded within {_ANSWER_SECONDS} s.") from None
 
