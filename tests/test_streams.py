@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import FastAPI, HTTPException, Request, WebSocket
 from sqlalchemy import select
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -41,10 +41,10 @@ from instance import (
 from relay import Relay
 from sql.clerk_objects import event, session
 from tenantry import mirror, streams
-from tenantry.context import Scope, current_tenant
+from tenantry.context import Scope, TenantContext, current_tenant
 from tenantry.fastapi import CurrentTenant, OptionalIdentity, requires
 from tenantry.notices import subject_of
-from tenantry.starlette import Tenantry, TenantryMiddleware
+from tenantry.starlette import Tenantry, TenantryMiddleware, request_scope
 
 NEVER = 24 * 3600  # the interval where a notice alone can end a stream
 SOON = 5  # seconds: far from the interval, generous to a busy machine
@@ -144,6 +144,15 @@ def add_routes(world: World, noted: list[Any]) -> None:
 
     @app.websocket("/echo")
     async def members(websocket: WebSocket, tenant: CurrentTenant) -> None:
+        await echo(websocket)
+
+    @app.websocket("/ruled")
+    async def ruled(websocket: WebSocket, tenant: CurrentTenant) -> None:
+        def demand_admin(tenant: TenantContext) -> None:
+            if not tenant.has(role="admin"):
+                raise HTTPException(403)
+
+        request_scope(websocket).rules.append(demand_admin)
         await echo(websocket)
 
     @app.websocket("/admins", dependencies=[requires(role="admin")])
@@ -301,6 +310,16 @@ async def test_a_demotion_closes_what_required_the_role(site: Site) -> None:
         assert await closing(strict) == (1008, "permission_denied")
         await mild.send("still here")
         assert await mild.recv() == "still here"
+
+
+async def test_a_rule_that_raises_whatever_it_likes_closes_too(site: Site) -> None:
+    await site.world.deliver(joined("user_3", role="org:admin"))
+    async with site.socket("/ruled", "user_3", role="admin") as opened:
+        await site.watched(1)
+        demoted = joined("user_3") | {"type": "organizationMembership.updated", "timestamp": now_ms()}
+        demoted["data"] |= {"role": "org:member", "updated_at": now_ms()}
+        await site.world.deliver(demoted)
+        assert await closing(opened) == (1008, "permission_denied")
 
 
 async def test_an_expired_token_alone_closes_nothing(database: Database) -> None:

@@ -14,11 +14,13 @@ from asyncpg.transaction import Transaction
 
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
-from tenantry.errors import TAINTED, NotProvisioned
+from tenantry.errors import TAINTED, InvalidArgument, NotProvisioned
 
 
 def scoped(pool: asyncpg.Pool) -> ScopedPool:
     """What `pool` can do, in the tenant of whoever runs it."""
+    if not isinstance(pool, asyncpg.Pool):
+        raise InvalidArgument(f"A {type(pool).__name__} is no pool of asyncpg.", hint="Await create_pool() first.")
     return ScopedPool(pool)
 
 

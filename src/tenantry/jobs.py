@@ -34,7 +34,7 @@ from tenantry.errors import (
     JobRefused,
     UnknownTenant,
 )
-from tenantry.settings import SHORTEST_JOB_SECRET, Settings
+from tenantry.settings import SHORTEST_JOB_SECRET, job_secrets
 
 log = logging.getLogger("tenantry")
 
@@ -121,7 +121,7 @@ def job_context(envelope: str, *, reason: str, secrets: Sequence[str] | None = N
 
 
 def _known(secrets: Sequence[str] | None) -> Sequence[str]:
-    known = Settings.from_env().job_secrets if secrets is None else secrets
+    known = job_secrets() if secrets is None else secrets
     if not known or any(len(secret) < SHORTEST_JOB_SECRET for secret in known):
         raise ConfigurationError(
             "No secret is set to seal jobs with, or a short one.",

@@ -20,7 +20,7 @@ from psycopg.rows import tuple_row
 
 from tenantry import mirror
 from tenantry.context import Scope, current_scope
-from tenantry.errors import TAINTED, NotProvisioned, TenantryError
+from tenantry.errors import TAINTED, InvalidArgument, NotProvisioned, TenantryError
 
 if TYPE_CHECKING:
     from psycopg.abc import Params, Query
@@ -39,8 +39,10 @@ def scoped(pool: ConnectionPool[Connection[_Row]]) -> ScopedPool[_Row]: ...
 def scoped(pool: AsyncConnectionPool[AsyncConnection[_Row]]) -> AsyncScopedPool[_Row]: ...
 def scoped(pool: Any) -> Any:
     """What `pool` can do, in the tenant of whoever runs it."""
-    from psycopg_pool import AsyncConnectionPool
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+    if not isinstance(pool, (AsyncConnectionPool, ConnectionPool)):
+        raise InvalidArgument(f"A {type(pool).__name__} is no pool of psycopg_pool.")
     return AsyncScopedPool(pool) if isinstance(pool, AsyncConnectionPool) else ScopedPool(pool)
 
 

@@ -336,3 +336,9 @@ _READERS: Mapping[str, _Reader] = {
         secret=True,
     ),
 }
+
+
+def job_secrets(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The secrets jobs are sealed with, without a look at settings that a worker has no use for."""
+    secrets: tuple[str, ...] | None = _READERS["job_secrets"](environ)
+    return secrets or ()

@@ -42,6 +42,7 @@ from tenantry.context import Scope, current_scope
 from tenantry.errors import (
     TAINTED,
     ConfigurationError,
+    InvalidArgument,
     IsolationError,
     NotProvisioned,
     TenantAlreadySet,
@@ -75,6 +76,11 @@ def scoped(factory: Any) -> Any:
     Sync or async, on psycopg or asyncpg. Raises ConfigurationError for an engine in AUTOCOMMIT, where nothing can be
     local to a transaction; where only the connection tells, its first transaction raises it.
     """
+    if not isinstance(factory, (sessionmaker, async_sessionmaker)):
+        raise InvalidArgument(
+            f"A {type(factory).__name__} gives no sessions.",
+            hint="Give scoped() a sessionmaker or async_sessionmaker, or a pool of psycopg or asyncpg.",
+        )
     settings = dict(factory.kw)
     _refuse_autocommit(settings.get("bind"))
     if isinstance(factory, async_sessionmaker):

@@ -43,7 +43,7 @@ from tenantry.identity import Identity
 from tenantry.inbox import Inbox
 from tenantry.pool import Pool
 from tenantry.settings import Settings, normalise_origin
-from tenantry.streams import Streams
+from tenantry.streams import Streams, close_code
 from tenantry.tokens import Verifier, token_from_headers
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ WEBHOOK_PATH = "/webhooks/clerk"
 EXPECTED_ORG = "tenantry-expected-org"
 _ORG_IN_PATH = re.compile(r"/orgs/([^/]+)")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_POLICY_VIOLATION, _INTERNAL_ERROR = 1008, 1011  # RFC 6455, 7.4.1
 _BODY_SECONDS = 10  # a sender slower than this is not Svix
 _ANSWER_SECONDS = 12  # under the 15 after which Svix counts a delivery as failed
 
@@ -267,7 +266,7 @@ async def answer_error(connection: HTTPConnection, error: Exception) -> Response
     if not isinstance(connection, WebSocket):
         return problem(known)
     if connection.application_state is not WebSocketState.DISCONNECTED:
-        await connection.close(_POLICY_VIOLATION if known.status < 500 else _INTERNAL_ERROR, known.code)
+        await connection.close(close_code(known), known.code)
     return None
 
 

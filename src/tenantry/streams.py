@@ -22,11 +22,11 @@ from random import uniform
 from typing import TYPE_CHECKING, Any
 
 from tenantry import mirror
-from tenantry.errors import CallRefused, TenantryError
+from tenantry.errors import CallRefused, PermissionDenied, TenantryError
 from tenantry.notices import EVERYBODY, Notices, subject_of
 
 if TYPE_CHECKING:
-    from tenantry.context import Scope
+    from tenantry.context import Scope, TenantContext
     from tenantry.pool import Pool
 
 Message = MutableMapping[str, Any]
@@ -167,9 +167,23 @@ class Streams:
             asked = replace(access, context=None)  # the app goes on using its own
             context = await self._pool.enter(asked)
             for rule in access.rules:
-                rule(context)
+                _hold_to(rule, context)
             if access.error is None:
                 access.context = context
+
+
+def _hold_to(rule: Callable[[TenantContext], object], context: TenantContext) -> None:
+    try:
+        rule(context)
+    except TenantryError:
+        raise
+    except Exception as error:
+        raise PermissionDenied(detail=f"a rule raised {type(error).__name__}") from error
+
+
+def close_code(error: TenantryError) -> int:
+    """The code a websocket is closed with because of an error: RFC 6455, 7.4.1."""
+    return _POLICY_VIOLATION if error.status < 500 else _INTERNAL_ERROR
 
 
 class _Watched:
@@ -258,7 +272,7 @@ class _Socket(_Watched):
 
 
 def _farewell(error: TenantryError) -> Message:
-    return {"code": _POLICY_VIOLATION if error.status < 500 else _INTERNAL_ERROR, "reason": error.code}
+    return {"code": close_code(error), "reason": error.code}
 
 
 class _Response(_Watched):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from databases import Server
+from databases import APP, SUPERUSER, Server
 from sql.tenants import (
     Connection,
     World,
@@ -229,3 +229,18 @@ def test_a_tenant_may_not_change_the_map(world: World, app: Connection) -> None:
     set_tenant(app, identity(world.a))
     with refused("42501"), app.transaction():
         run(app, "insert into tenantry.role_permissions values ('org:member', '*')")
+
+
+@pytest.mark.parametrize("statement", ["truncate tenantry.role_permissions", "delete from tenantry.role_permissions"])
+def test_what_roles_permit_follows_the_tables_it_is_made_of(world: World, statement: str) -> None:
+    with world.connect(SUPERUSER) as superuser, undone(superuser):
+        run(superuser, statement)
+        run(superuser, f"set session authorization {APP}")
+        assert set_tenant(superuser, identity(world.a))["app_permissions"] == []
+
+
+def test_without_its_trigger_what_roles_permit_would_be_what_it_was(world: World) -> None:
+    with world.connect(SUPERUSER) as superuser, undone(superuser):
+        run(superuser, "drop trigger refresh_role_grants on tenantry.role_permissions")
+        run(superuser, "delete from tenantry.role_permissions", f"set session authorization {APP}")
+        assert set_tenant(superuser, identity(world.a))["app_permissions"] == ["*:read"]

@@ -40,9 +40,9 @@ declare
   source text;
 begin
   foreach source in array array['roles', 'permissions', 'role_permissions'] loop
-    execute format('create or replace trigger lock_role_grants before insert or update or delete on tenantry.%I
+    execute format('create or replace trigger lock_role_grants before insert or update or delete or truncate on tenantry.%I
       for each statement execute function tenantry.lock_role_grants()', source);
-    execute format('create or replace trigger refresh_role_grants after insert or update or delete on tenantry.%I
+    execute format('create or replace trigger refresh_role_grants after insert or update or delete or truncate on tenantry.%I
       for each statement execute function tenantry.refresh_role_grants()', source);
   end loop;
 end
@@ -54,6 +54,7 @@ create or replace trigger notify_endings after insert on tenantry.changes
   referencing new table as new_rows for each statement execute function tenantry.notify_endings();
 create or replace trigger notify_ended_sessions after insert on tenantry.ended_sessions
   referencing new table as new_rows for each statement execute function tenantry.notify_ended_sessions();
+-- By row: a statement on no row, as the one below, changes nothing.
 create or replace trigger notify_everybody after insert or update or delete on tenantry.role_permissions
   for each row execute function tenantry.notify_everybody();
 create or replace trigger notify_everybody after update on tenantry.clerk_instance

@@ -4,5 +4,5 @@ returns boolean language sql immutable parallel safe as $$
   select kind in ('member.left', 'member.role_changed', 'tenant.deleted', 'user.deleted')
     or kind = 'member.updated' and before -> 'permissions' is distinct from after -> 'permissions'
     or kind = 'user.updated' and after -> 'banned' = 'true' and before -> 'banned' is distinct from 'true'
-    or kind in ('role.created', 'role.updated', 'role.deleted', 'permission.deleted')
+    or kind in ('role.created', 'role.updated', 'role.deleted', 'permission.updated', 'permission.deleted')
 $$;
