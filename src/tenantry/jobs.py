@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import NoneType
 from uuid import UUID
 
 from tenantry.context import Scope, current_scope, current_tenant, tenant_context
@@ -140,15 +141,19 @@ def _read(envelope: object, secrets: Sequence[str]) -> Envelope:
         raise BadEnvelope
     try:
         told = json.loads(urlsafe_b64decode(facts + "=" * (-len(facts) % 4)))
-        return Envelope(
+        opened = Envelope(
             tenant_id=UUID(told["tenant"]),
             user_id=told["user"],
             instance_id=told["instance"],
-            issued_at=int(told["issued"]),
-            expires_at=int(told["expires"]),
+            issued_at=told["issued"],
+            expires_at=told["expires"],
         )
     except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):  # signed, and yet by no `seal`
         raise BadEnvelope from None
+    texts, times = (opened.user_id, opened.instance_id), (opened.issued_at, opened.expires_at)
+    if any(type(time) is not int for time in times) or any(type(text) not in (str, NoneType) for text in texts):
+        raise BadEnvelope
+    return opened
 
 
 def _sign(secret: str, text: str) -> str:
