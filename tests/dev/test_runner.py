@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,6 +128,15 @@ def running(project: Path, *arguments: str, **environment: str) -> Iterator[Run]
         assert run.process.stdout is not None
         run.process.stdout.close()
         run.process.wait()
+        _await_end_of_postgres(project)
+
+
+def _await_end_of_postgres(project: Path) -> None:
+    """A killed run's server stops by itself, a moment later, and writes into its folder until then."""
+    pid_file = project / ".tenantry" / "postgres" / "postmaster.pid"
+    deadline = time.monotonic() + 30
+    while pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def test_the_app_gets_an_ordinary_login_and_the_emulators_keys(project: Path) -> None:
