@@ -54,7 +54,7 @@ create or replace trigger notify_endings after insert on tenantry.changes
   referencing new table as new_rows for each statement execute function tenantry.notify_endings();
 create or replace trigger notify_ended_sessions after insert on tenantry.ended_sessions
   referencing new table as new_rows for each statement execute function tenantry.notify_ended_sessions();
--- By row: a statement on no row, as the one below, changes nothing.
+-- By row: a statement on no row, as the one above, changes nothing.
 create or replace trigger notify_everybody after insert or update or delete on tenantry.role_permissions
   for each row execute function tenantry.notify_everybody();
 create or replace trigger notify_everybody after update on tenantry.clerk_instance

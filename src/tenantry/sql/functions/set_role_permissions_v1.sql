@@ -19,7 +19,7 @@ begin
     perform tenantry.raise_error('TY010', 'a role has no name, or its permissions are no array of strings');
   end if;
   perform tenantry.check_ids(variadic array(select jsonb_object_keys(map)));
-  -- The same patterns as `roles.py`. Within one text they are joined by commas, so a comma would forge another.
+  -- The same patterns as `roles.py`.
   select pattern into misread from jsonb_each(map) as entry(role, permissions), lateral jsonb_array_elements_text(permissions) as pattern
   where length(pattern) > 200 or pattern !~ '^([a-z0-9_.-]+|\*)(:([a-z0-9_.-]+|\*))*$' limit 1;
   if found then
