@@ -44,6 +44,7 @@ def test_the_environment_is_named_as_clerk_names_it() -> None:
         "CLERK_PUBLISHABLE_KEY": instance.publishable_key,
         "CLERK_SECRET_KEY": instance.secret_key,
         "CLERK_API_URL": "http://127.0.0.1:4010",
+        "CLERK_PROXY_URL": "/__clerk",
         "CLERK_WEBHOOK_SIGNING_SECRET": instance.webhook_secret,
     }
     assert instance.environment("http://x", jwt_key=True)["CLERK_JWT_KEY"].startswith("-----BEGIN PUBLIC KEY-----")

@@ -4,8 +4,8 @@
     environment = emulator.environment("http://127.0.0.1:4010")    # what the app under development needs
     uvicorn.run(create_app(emulator), host="127.0.0.1", port=4010)
 
-The Backend API is at `/v1`, as at api.clerk.com; the emulator's own controls are at `/emulator`. The Frontend API is to
-be at `/__clerk`, where Clerk's SDKs look for a proxied one: both of Clerk's APIs have a `/v1/organizations`.
+The Backend API is at `/v1`, as at api.clerk.com; the Frontend API is at `/__clerk`, where Clerk's SDKs look for a
+proxied one: both have a `/v1/organizations`. The emulator's own controls are at `/emulator`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from tenantry.emulator import backend_api, control
+from tenantry.emulator import backend_api, control, frontend_api
 from tenantry.emulator.emulator import Emulator
 
 
@@ -47,6 +47,7 @@ def create_app(emulator: Emulator) -> Starlette:
         Route("/", root),
         Route("/.well-known/jwks.json", keys),
         Mount("/v1", backend_api.create_app(emulator)),
+        Mount("/__clerk", frontend_api.create_app(emulator)),
         Mount("/emulator", control.create_app(emulator)),
     ]
     return Starlette(routes=routes, lifespan=deliver)

@@ -18,11 +18,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tenantry.emulator import errors, render
-from tenantry.emulator.backend_api.call import read_body, write_error
-from tenantry.emulator.backend_api.params import Body, parse_json
 from tenantry.emulator.deliveries import Endpoint
 from tenantry.emulator.disorder import Disorder
 from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.http import read_body, write_error
+from tenantry.emulator.params import Body, parse_json
 from tenantry.emulator.store.users import NewUser
 
 if TYPE_CHECKING:

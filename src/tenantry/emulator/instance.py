@@ -65,6 +65,7 @@ class Instance:
             "CLERK_PUBLISHABLE_KEY": self.publishable_key,
             "CLERK_SECRET_KEY": self.secret_key,
             "CLERK_API_URL": base_url.rstrip("/"),
+            "CLERK_PROXY_URL": "/__clerk",
             "CLERK_WEBHOOK_SIGNING_SECRET": self.webhook_secret,
         }
         return names | ({"CLERK_JWT_KEY": self.public_key_pem} if jwt_key else {})

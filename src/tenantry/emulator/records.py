@@ -170,6 +170,18 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """A browser. `secret` is the value of its cookie."""
+
+    kind: ClassVar[str] = "client"
+    id: str
+    created_at: int
+    updated_at: int
+    secret: str
+    last_active_session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SignInToken:
     kind: ClassVar[str] = "sign_in_token"
     id: str
@@ -182,9 +194,9 @@ class SignInToken:
     status: str = "pending"
 
 
-Record = User | Organization | Membership | Invitation | Domain | Role | Permission | Session | SignInToken
+Record = User | Organization | Membership | Invitation | Domain | Role | Permission | Session | Client | SignInToken
 TYPES: tuple[type[Record], ...] = (
-    User, Organization, Membership, Invitation, Domain, Role, Permission, Session, SignInToken,
+    User, Organization, Membership, Invitation, Domain, Role, Permission, Session, Client, SignInToken,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from tenantry.emulator.records import (
+    Client,
     Domain,
     EmailAddress,
     Invitation,
@@ -280,8 +281,8 @@ def event_data(state: State, record: Record, *, now: int) -> Json:
             return permission(record)
         case Session():
             return session(record) | {"user": user(state.users[record.user_id])}
-        case SignInToken():
-            return sign_in_token(record)
+        case SignInToken() | Client():
+            raise TypeError(f"no event is about a {record.kind}")
 
 
 def deleted(record: Record) -> Json:

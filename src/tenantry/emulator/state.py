@@ -9,6 +9,7 @@ from typing import Any
 from tenantry.emulator.journal import Journal
 from tenantry.emulator.records import (
     TYPES,
+    Client,
     Domain,
     Invitation,
     Membership,
@@ -39,6 +40,7 @@ class State:
         self.roles: dict[str, Role] = {}
         self.permissions: dict[str, Permission] = {}
         self.sessions: dict[str, Session] = {}
+        self.clients: dict[str, Client] = {}
         self.sign_in_tokens: dict[str, SignInToken] = {}
         self.user_by_email: dict[str, str] = {}
         self.user_by_username: dict[str, str] = {}
@@ -50,12 +52,15 @@ class State:
         self.role_holders: defaultdict[str, Counter[str]] = defaultdict(Counter)  # organization -> role -> members
         self.children: Ids = defaultdict(dict)  # organization -> its invitations and domains
         self.sessions_of: Ids = defaultdict(dict)  # user -> sessions
+        self.sessions_of_client: Ids = defaultdict(dict)  # client -> sessions
+        self.client_by_secret: dict[str, str] = {}
         self.created_by: Counter[str] = Counter()  # user -> organizations created
         self.user_by_external_id: dict[str, str] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "user": self.users, "organization": self.organizations, "membership": self.memberships,
             "invitation": self.invitations, "domain": self.domains, "role": self.roles,
-            "permission": self.permissions, "session": self.sessions, "sign_in_token": self.sign_in_tokens,
+            "permission": self.permissions, "session": self.sessions, "client": self.clients,
+            "sign_in_token": self.sign_in_tokens,
         }  # fmt: skip
         self._journal = journal
         contents = journal.contents if journal else {}
@@ -145,6 +150,9 @@ class State:
                 self.children[record.organization_id][record.id] = record.kind
             case Session():
                 self.sessions_of[record.user_id][record.id] = record.id
+                self.sessions_of_client[record.client_id][record.id] = record.id
+            case Client():
+                self.client_by_secret[record.secret] = record.id
 
     def _unindex(self, record: Record) -> None:
         match record:
@@ -169,6 +177,9 @@ class State:
                 self.children[record.organization_id].pop(record.id, None)
             case Session():
                 self.sessions_of[record.user_id].pop(record.id, None)
+                self.sessions_of_client[record.client_id].pop(record.id, None)
+            case Client():
+                self.client_by_secret.pop(record.secret, None)
 
 
 def _load(record_type: type[Record], values: dict[str, Any]) -> Record:

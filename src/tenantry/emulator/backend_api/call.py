@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tenantry.emulator.backend_api.params import Body, Query, parse_json
 from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.http import asking, read_body, write_error
+from tenantry.emulator.params import Body, Query, parse_json
 from tenantry.emulator.ratelimit import BACKEND_API, Limit
-from tenantry.emulator.store import HttpRequest, Store, http_request
+from tenantry.emulator.store import Store
 
 if TYPE_CHECKING:
     from tenantry.emulator.emulator import Emulator
@@ -24,7 +25,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 METADATA_MOVED = "2026-05-12"  # the version from which PATCH of users and organizations takes no metadata
 _VERSIONS = ("2021-02-05", "2024-10-01", "2025-04-10", "2025-11-10", METADATA_MOVED)
-_MAX_BODY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +75,9 @@ def create_endpoint(emulator: Emulator, handlers: dict[str, Handler], *, limited
     return answer
 
 
-def write_error(error: ClerkError, trace_id: str) -> Response:
-    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else None
-    return JSONResponse(error.body(trace_id), error.status, headers)
-
-
 def _handle(handler: Handler, call: Call, request: Request) -> Response:
-    client = request.client.host if request.client else ""
-    token = http_request.set(HttpRequest(client, request.headers.get("user-agent", "")))
-    try:
+    with asking(request):
         content = handler(call)
-    finally:
-        http_request.reset(token)
     return Response(status_code=204) if content is None else JSONResponse(content)
 
 
@@ -104,15 +95,6 @@ def _authenticate(request: Request, secret_key: str) -> None:
         raise ClerkError(401, "authentication_invalid", message)
     if not hmac.compare_digest(key.strip().encode(), secret_key.encode()):
         raise ClerkError(401, "clerk_key_invalid", "The secret key is not the one of this instance.")
-
-
-async def read_body(request: Request) -> bytes:
-    read = bytearray()
-    async for chunk in request.stream():
-        read += chunk
-        if len(read) > _MAX_BODY:
-            raise ClerkError(413, "request_body_too_large", f"The request body is larger than {_MAX_BODY} bytes.")
-    return bytes(read)
 
 
 def _version(request: Request) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 from tenantry.emulator import errors, render
 from tenantry.emulator.backend_api.call import Call
 from tenantry.emulator.backend_api.listing import Keys, ordered, page
-from tenantry.emulator.backend_api.params import Body
 from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.params import Body
 from tenantry.emulator.ratelimit import INVITATIONS, INVITATIONS_BULK
 from tenantry.emulator.records import Invitation
 from tenantry.emulator.store.invitations import NewInvitation

@@ -8,7 +8,7 @@ from typing import Any
 from tenantry.emulator import errors, render
 from tenantry.emulator.backend_api.call import METADATA_MOVED, Call
 from tenantry.emulator.backend_api.listing import Keys, ordered, page
-from tenantry.emulator.backend_api.params import Body
+from tenantry.emulator.params import Body
 from tenantry.emulator.ratelimit import ONE_OBJECT
 from tenantry.emulator.records import Organization
 

@@ -7,7 +7,7 @@ from typing import Any
 from tenantry.emulator import render
 from tenantry.emulator.backend_api.call import Call
 from tenantry.emulator.backend_api.listing import Keys, ordered, page
-from tenantry.emulator.backend_api.params import Body
+from tenantry.emulator.params import Body
 from tenantry.emulator.records import Permission, Role
 
 Json = dict[str, Any]

@@ -19,8 +19,9 @@ from tenantry.emulator.backend_api import (
     sessions,
     users,
 )
-from tenantry.emulator.backend_api.call import Handler, create_endpoint, write_error
+from tenantry.emulator.backend_api.call import Handler, create_endpoint
 from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.http import write_error
 
 if TYPE_CHECKING:
     from tenantry.emulator.emulator import Emulator

@@ -9,7 +9,7 @@ from tenantry.emulator.backend_api import people
 from tenantry.emulator.backend_api.call import METADATA_MOVED, Call
 from tenantry.emulator.backend_api.listing import Keys, ordered, page, sliced
 from tenantry.emulator.backend_api.memberships import show as show_membership
-from tenantry.emulator.backend_api.params import Body
+from tenantry.emulator.params import Body
 from tenantry.emulator.ratelimit import ONE_OBJECT
 from tenantry.emulator.records import EmailAddress, User
 from tenantry.emulator.store.users import NewUser

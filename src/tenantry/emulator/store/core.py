@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tenantry.emulator import render
 from tenantry.emulator.identifiers import Identifiers
-from tenantry.emulator.records import Invitation, Membership, Record, Session, SignInToken
+from tenantry.emulator.records import Client, Invitation, Membership, Record, Session, SignInToken
 from tenantry.emulator.settings import Assumptions
 from tenantry.emulator.state import State
 
@@ -101,7 +101,7 @@ class Core:
             self.update(self.state.organizations[organization_id])
 
     def _announce(self, change: str, record: Record) -> None:
-        if not isinstance(record, SignInToken):
+        if not isinstance(record, SignInToken | Client):
             self._send(record, change, render.event_data(self.state, record, now=self.clock()))
 
     def _send(self, record: Record, change: str, data: dict[str, Any]) -> None:

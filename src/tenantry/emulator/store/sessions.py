@@ -20,10 +20,11 @@ class Sessions:
             raise errors.not_found("session", id)
         return session
 
-    def create(self, user_id: str, organization_id: str | None = None) -> Session:
+    def create(self, user_id: str, organization_id: str | None = None, *, client_id: str | None = None) -> Session:
         """Without an organization the user's newest one becomes active; `""` asks for the personal account.
 
-        Who has none, where membership is required, gets a pending session.
+        Without a `client_id` the session is that of a browser of its own. Who has no organization, where membership is
+        required, gets a pending session.
         """
         self._check_sign_in(user_id)
         active = self._initial_organization(user_id, organization_id)
@@ -33,7 +34,7 @@ class Sessions:
             created_at=now,
             updated_at=now,
             user_id=user_id,
-            client_id=self._core.identifiers.new("client"),
+            client_id=client_id or self._core.identifiers.new("client"),
             status=self._status(active),
             organization_id=active,
             last_active_at=now,

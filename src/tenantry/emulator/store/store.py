@@ -10,6 +10,7 @@ from tenantry.emulator.identifiers import Identifiers
 from tenantry.emulator.journal import Journal
 from tenantry.emulator.settings import Assumptions
 from tenantry.emulator.state import State
+from tenantry.emulator.store.clients import Clients
 from tenantry.emulator.store.core import Clock, Core, Listener, clock_in_milliseconds
 from tenantry.emulator.store.domains import Domains
 from tenantry.emulator.store.invitations import Invitations
@@ -41,6 +42,7 @@ class Store:
         self.identifiers = identifiers
         self.clock = clock
         self.sessions = Sessions(core)
+        self.clients = Clients(core, self.sessions)
         self.memberships = Memberships(core, self.sessions)
         self.permissions = Permissions(core)
         self.roles = Roles(core, self.permissions)

@@ -162,6 +162,45 @@ class Body:
         return value
 
 
+class Form(Body):
+    """What a page's form sends: every value a text, several of one name as `name[]`, an object as JSON."""
+
+    @classmethod
+    def from_pairs(cls, pairs: Iterable[tuple[str, str]]) -> Form:
+        """Of a name that comes again the last value counts, unless the name ends in `[]`."""
+        values: dict[str, Any] = {}
+        for name, value in pairs:
+            if name.endswith("[]"):
+                values.setdefault(name.removesuffix("[]"), []).append(value)
+            else:
+                values[name] = value
+        return cls(values)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Form:
+        return cls(content)
+
+    def _typed(self, name: str, wanted: type[T], description: str) -> T | None:
+        value = self._values.get(name)
+        if isinstance(value, str) and wanted is not str:
+            value = _from_text(value)
+        if isinstance(value, str) and wanted is list:
+            value = [value]
+        if value is None:
+            return None
+        if type(value) is not wanted:
+            raise errors.malformed(name, description)
+        return value
+
+
+def _from_text(value: str) -> Any:
+    """What the text says as JSON, else the text; an empty one says nothing."""
+    try:
+        return parse_json(value.encode()) if value else None
+    except errors.ClerkError:
+        return value
+
+
 def parse_json(raw: bytes) -> Any:
     """ClerkError 400 for what is no JSON, or cannot be given back as JSON: NaN, 1e999, half a surrogate pair."""
     if not raw.strip():

@@ -1,0 +1,40 @@
+"""What the emulator's APIs do alike with HTTP: read a body, remember who asked, write an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.store import HttpRequest, http_request
+
+_MAX_BODY = 1 << 20
+
+
+async def read_body(request: Request) -> bytes:
+    """ClerkError 413 beyond a mebibyte."""
+    read = bytearray()
+    async for chunk in request.stream():
+        read += chunk
+        if len(read) > _MAX_BODY:
+            raise ClerkError(413, "request_body_too_large", f"The request body is larger than {_MAX_BODY} bytes.")
+    return bytes(read)
+
+
+@contextmanager
+def asking(request: Request) -> Iterator[None]:
+    """Events of changes made inside name this request."""
+    client = request.client.host if request.client else ""
+    token = http_request.set(HttpRequest(client, request.headers.get("user-agent", "")))
+    try:
+        yield
+    finally:
+        http_request.reset(token)
+
+
+def write_error(error: ClerkError, trace_id: str) -> Response:
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else None
+    return JSONResponse(error.body(trace_id), error.status, headers)

@@ -1,0 +1,65 @@
+"""Clients: browsers, each with the sessions of the people signed in at it."""
+
+from __future__ import annotations
+
+from tenantry.emulator import errors
+from tenantry.emulator.records import Client, Session
+from tenantry.emulator.store.core import Core
+from tenantry.emulator.store.sessions import Sessions
+
+
+class Clients:
+    def __init__(self, core: Core, sessions: Sessions) -> None:
+        self._core = core
+        self._sessions = sessions
+
+    def create(self) -> Client:
+        now = self._core.clock()
+        client = Client(
+            id=self._core.identifiers.new("client"),
+            created_at=now,
+            updated_at=now,
+            secret=self._core.identifiers.hex(48),
+        )
+        return self._core.create(client)
+
+    def get(self, id: str) -> Client:
+        client = self._core.state.clients.get(id)
+        if client is None:
+            raise errors.not_found("client", id)
+        return client
+
+    def find(self, secret: str) -> Client | None:
+        """The client whose cookie this is."""
+        return self._core.state.clients.get(self._core.state.client_by_secret.get(secret, ""))
+
+    def sessions_of(self, client: Client) -> list[Session]:
+        """Those that are alive, in the order of sign-in."""
+        state = self._core.state
+        found = [state.sessions[id] for id in state.sessions_of_client.get(client.id, {})]
+        return [session for session in found if session.is_alive]
+
+    def session(self, client: Client, id: str | None = None) -> Session | None:
+        """The live session with this id, else the one last active; of this client alone."""
+        wanted = id or self._core.state.clients[client.id].last_active_session_id
+        return next((session for session in self.sessions_of(client) if session.id == wanted), None)
+
+    def signed_in_at(self, client: Client) -> int:
+        """When the last of its live sessions began; 0 without one."""
+        return max((session.created_at for session in self.sessions_of(client)), default=0)
+
+    def sign_in(self, client: Client, user_id: str, organization_id: str | None = None) -> Session:
+        """A new session of this user at this browser, which is then the active one."""
+        session = self._sessions.create(user_id, organization_id, client_id=client.id)
+        self.select(client, session)
+        return session
+
+    def select(self, client: Client, session: Session | None) -> Client:
+        """Makes the session the one last active."""
+        return self._core.update(self.get(client.id), last_active_session_id=session.id if session else None)
+
+    def sign_out(self, client: Client, session: Session, status: str) -> None:
+        """`status`: ended or removed. Another live session of the browser becomes the active one."""
+        self._sessions.end(session, status)
+        left = self.sessions_of(client)
+        self.select(client, left[-1] if left else None)
