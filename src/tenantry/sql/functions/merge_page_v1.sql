@@ -30,7 +30,8 @@ begin
   perform tenantry.bind_instance(tenantry.clerk_text(options, 'instance_id'));
   perform tenantry.state_cause('reconcile');
   snapshots := tenantry.join_snapshots(
-    tenantry.read_objects(kind, array(select jsonb_array_elements(objects)), seen_at),
+    case kind when 'memberships' then tenantry.read_memberships(objects, seen_at)
+              else tenantry.read_objects(kind, array(select jsonb_array_elements(objects)), seen_at) end,
     tenantry.read_endings(kind, coalesce(tenantry.clerk_texts(options, 'absent'), '{}'), seen_at, false));
   changed := tenantry.merge_snapshots(snapshots);
   return jsonb_build_object('seen', jsonb_array_length(objects), 'changed', to_jsonb(changed));
