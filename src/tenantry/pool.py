@@ -8,6 +8,8 @@ there stand for whatever another client prepared under it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -93,6 +95,30 @@ class Pool:
                 await self._pool.release(connection, timeout=self._timeout)
         except FAILURES as error:
             raise mirror.read_error(error) or _explain(error) from None
+
+    @asynccontextmanager
+    async def hold(self, call: Call) -> AsyncIterator[str]:
+        """What the function answered, in a transaction that stays open until the block ends: for the locks it took."""
+        if self._pool is None:
+            raise DatabaseUnavailable("Tenantry has no database connection.")
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection = await self._pool.acquire()
+        except FAILURES as error:
+            raise _explain(error) from None
+        try:
+            try:
+                transaction = connection.transaction()
+                await transaction.start()
+                answer = str(await connection.fetchval(call.dollar, *call.arguments))
+            except FAILURES as error:
+                raise mirror.read_error(error) or _explain(error) from None
+            yield answer
+        finally:
+            with suppress(*FAILURES):
+                await connection.execute("rollback")
+            with suppress(*FAILURES):
+                await self._pool.release(connection, timeout=self._timeout)
 
     async def record(self, deliveries: Sequence[Delivery], *, keep_private_metadata: bool = False) -> list[Outcome]:
         """Records deliveries, all or none."""

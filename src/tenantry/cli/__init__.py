@@ -11,6 +11,7 @@ from tenantry import __version__
 from tenantry.cli import db, instance, roles
 from tenantry.cli.dev import dev
 from tenantry.cli.emulator import emulator
+from tenantry.cli.reconcile import reconcile
 from tenantry.errors import ConfigurationError, TenantryError
 
 FAILED = 1
@@ -28,6 +29,7 @@ app.add_typer(roles.app, name="roles")
 app.add_typer(instance.app, name="instance")
 app.command()(dev)
 app.command()(emulator)
+app.command()(reconcile)
 
 
 def _print_version(wanted: bool) -> None:

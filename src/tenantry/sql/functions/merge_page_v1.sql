@@ -2,9 +2,12 @@
 --
 -- kind:    users, organizations, memberships, invitations, domains, roles, permissions
 -- page:    the page's objects as an array, or the answer itself: {"data": [...], "total_count": n}
--- options: {"observed_at": <ms; the answer's Date header, required>, "instance_id": "ins_...",
---           "absent": ["<id>", ...]}: not in a complete listing, and each confirmed by a request of its own at observed_at
--- returns: {"seen": n, "changed": ["<id>", ...]}
+-- options: {"observed_at": <ms, Clerk's clock, not later than it was read; required>, "instance_id": "ins_...",
+--           "absent": ["<id>", ...]: not in a complete listing, and each confirmed by a request of its own at observed_at,
+--           "run": {"id", "attempt", "part", "number", "total"}: which page of which run it is, see reconcile_pages,
+--           "dry_run": true: nothing is merged, and the answer says what would change}
+-- returns: {"seen": n, "changed": ["<id>", ...]}; of a run "first_id" and "last_id" too, and how many of the kind were
+--           "created" and "updated", or, dry, the "drift": see preview_snapshots
 --
 -- Who may call: tenantry_app. Absences must be merged before the next listing begins: what a page repeats unchanged is
 -- not written, so a later sighting leaves no trace that an absence of before could be held against.
@@ -17,8 +20,16 @@ as $$
 declare
   objects constant jsonb := case when jsonb_typeof(page) = 'object' then page -> 'data' else page end;
   seen_at constant timestamptz := tenantry.clerk_time(options -> 'observed_at');
+  absent  constant text[] := coalesce(tenantry.clerk_texts(options, 'absent'), '{}');
+  dry     constant boolean := coalesce(options -> 'dry_run' = 'true', false);
+  of_run  constant boolean := options ? 'run' and not dry;
+  ids       text[];
+  live      bigint;
   snapshots tenantry.snapshots;
-  changed   text[];
+  changed   text[] := '{}';
+  created   bigint := 0;
+  updated   bigint := 0;
+  drift     jsonb;
 begin
   if jsonb_typeof(objects) is distinct from 'array' then
     perform tenantry.raise_error('TY010', 'the page is neither an array nor {"data": [...]}');
@@ -32,8 +43,26 @@ begin
   snapshots := tenantry.join_snapshots(
     case kind when 'memberships' then tenantry.read_memberships(objects, seen_at)
               else tenantry.read_objects(kind, array(select jsonb_array_elements(objects)), seen_at) end,
-    tenantry.read_endings(kind, coalesce(tenantry.clerk_texts(options, 'absent'), '{}'), seen_at, false));
-  changed := tenantry.merge_snapshots(snapshots);
-  return jsonb_build_object('seen', jsonb_array_length(objects), 'changed', to_jsonb(changed));
+    tenantry.read_endings(kind, absent, seen_at, false));
+  ids := array(select object ->> 'id' from jsonb_array_elements(objects) as object);
+  if of_run then
+    live := tenantry.count_live(kind, ids);
+  end if;
+  if dry then
+    drift := tenantry.preview_snapshots(kind, ids || absent, snapshots);
+  else
+    changed := tenantry.merge_snapshots(snapshots);
+  end if;
+  if of_run and cardinality(changed) > 0 then
+    created := tenantry.count_live(kind, ids) - live;
+    updated := (select count(*) from (select unnest(changed) intersect select unnest(ids)) as own) - created;
+  end if;
+  if options ? 'run' then
+    perform tenantry.note_page(kind, options -> 'run', ids, created, updated);
+  end if;
+  return jsonb_build_object('seen', jsonb_array_length(objects), 'changed', to_jsonb(changed))
+    || case when options ? 'run' then jsonb_build_object('first_id', ids[1], 'last_id', ids[cardinality(ids)]) else '{}' end
+    || case when of_run then jsonb_build_object('created', created, 'updated', updated) else '{}' end
+    || case when dry then jsonb_build_object('drift', drift) else '{}' end;
 end
 $$;
