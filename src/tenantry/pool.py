@@ -106,9 +106,9 @@ class Pool:
                 connection = await self._pool.acquire()
         except FAILURES as error:
             raise _explain(error) from None
+        transaction = connection.transaction()
         try:
             try:
-                transaction = connection.transaction()
                 await transaction.start()
                 answer = str(await connection.fetchval(call.dollar, *call.arguments))
             except FAILURES as error:
@@ -116,7 +116,7 @@ class Pool:
             yield answer
         finally:
             with suppress(*FAILURES):
-                await connection.execute("rollback")
+                await transaction.rollback()
             with suppress(*FAILURES):
                 await self._pool.release(connection, timeout=self._timeout)
 

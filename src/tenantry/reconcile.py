@@ -24,7 +24,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -44,7 +44,6 @@ BRAKE = 0.05  # of a kind
 FEWEST_BRAKED = 10
 MOST_DRIFTS = 1000  # told in full; the others are counted
 
-_STEP = LARGEST_PAGE - 1
 _AT_ONCE = 4  # requests, each with its merge
 _PASSES = 3  # over a listing that counts more objects than it showed
 _PASS = 1_000_000  # numbers of pages begin anew with each
@@ -93,7 +92,10 @@ _BY_NAME = {kind.name: kind for kind in KINDS}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run is to do. `quick`: organizations, members counted, ties and stubs. `unless_within`: seconds."""
+    """What a run is to do. `quick`: organizations, members counted, ties and stubs. `unless_within`: seconds.
+
+    `brake`: the share of a kind that may end, where that is ten objects or more. `page_size`: 2 to 500.
+    """
 
     org_id: str | None = None
     dry_run: bool = False
@@ -101,6 +103,7 @@ class Plan:
     allow_mass_end: bool = False
     brake: float = BRAKE
     unless_within: int = 0
+    page_size: int = LARGEST_PAGE
 
 
 @dataclass(slots=True)
@@ -164,7 +167,7 @@ async def reconcile(
             raise ReconcileUnderWay
         report, miscounted = await _begin(api, database, plan, instance_id, progress)
         for org_id in miscounted:
-            again = Plan(org_id=org_id, allow_mass_end=plan.allow_mass_end, brake=plan.brake)
+            again = replace(plan, org_id=org_id, quick=False)
             more, _ = await _begin(api, database, again, instance_id, progress)
             _add(report.tallies, more.tallies)
         return report
@@ -226,6 +229,7 @@ class _Run:
         self._done: list[str] = list(begun["state"].get("done", []))
         self._tallies = {name: Tally(**kept) for name, kept in begun["state"].get("tallies", {}).items()}
         self._asked = count(1)
+        self._step = plan.page_size - 1
         self._miscounted: list[str] = []
         self._gone: dict[str, set[str]] = {"organizations": set(), "users": set()}  # of a dry run
         self._drift: list[dict[str, Any]] = []
@@ -302,7 +306,7 @@ class _Run:
             listing.total = 0 if listing.query else await self._api.count("/users/count")
         if 0 not in listing.merged and not await self._fetch(listing, 0):
             return False
-        last = max(0, -(-(listing.total - 1) // _STEP) - 1)
+        last = max(0, -(-(listing.total - 1) // self._step) - 1)
         missing = [number for number in range(1, last + 1) if number not in listing.merged]
         await _each(lambda number: self._fetch(listing, number), missing)
         while last in listing.full:  # it has grown
@@ -311,12 +315,12 @@ class _Run:
         for number in range(last):
             ends, begins = listing.merged.get(number), listing.merged.get(number + 1)
             if ends and begins and ends[1] != begins[0]:
-                await self._fetch(listing, number, shift=_STEP - LARGEST_PAGE // 2)
+                await self._fetch(listing, number, shift=self._step - self._plan.page_size // 2)
         return True
 
     async def _fetch(self, listing: _Listing, number: int, shift: int = 0) -> bool:
         """Merges a page; with a shift it is one that lies over the seam between two."""
-        offset = number * _STEP + shift
+        offset = number * self._step + shift
         page = await self._ask_page(listing, offset)
         if page is None:
             return False
@@ -330,7 +334,7 @@ class _Run:
         if self._plan.quick:
             members = {each["id"]: each["members_count"] for each in page.objects if "members_count" in each}
             self._miscounted += mirror.decode(await self._database.run(mirror.find_miscounted(members)))
-        if len(page.objects) >= LARGEST_PAGE and not shift:
+        if len(page.objects) >= self._plan.page_size and not shift:
             listing.full.add(number)
         listing.shown += len(page.objects)
         self._progress(listing.kind.name, min(listing.shown, listing.total), listing.total)
@@ -340,11 +344,11 @@ class _Run:
         """A page that holds as much as the listing's total promises, if Clerk gives one in a few tries."""
         query = {"order_by": "created_at", **listing.query}
         for _ in range(_SHORT_TRIES):
-            page = await self._api.page(listing.path, offset=offset, **query)
+            page = await self._api.page(listing.path, offset=offset, limit=self._plan.page_size, **query)
             if page is None:
                 return None
             total = listing.total if page.total is None else page.total
-            if len(page.objects) >= min(LARGEST_PAGE, total - offset):
+            if len(page.objects) >= min(self._plan.page_size, total - offset):
                 return page
         return page
 
@@ -527,7 +531,7 @@ class _Run:
         self, kind: Kind, objects: Sequence[Json], observed_at: int, run: dict[str, Any] | None, error: TenantryError
     ) -> dict[str, Any]:
         """What the database could not take as a whole: all of it but the objects it cannot take."""
-        if not objects:
+        if not objects or not _is_of_data(error):
             raise error
         if len(objects) == 1:
             log.warning("reconcile: %s %s cannot be read: %s", kind.name, objects[0]["id"], error.code)
@@ -598,6 +602,11 @@ async def _each(do: Callable[[T], Awaitable[Any]], things: Iterable[T]) -> None:
                 group.create_task(work())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+def _is_of_data(error: TenantryError) -> bool:
+    """Whether what the database refused was the content: an argument of ours, or PostgreSQL's class 22."""
+    return isinstance(error, InvalidArgument) or "(22" in (error.detail or "")
 
 
 _UNUSED = (

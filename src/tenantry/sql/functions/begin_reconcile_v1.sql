@@ -8,6 +8,7 @@
 -- Who may call: tenantry_app, while another transaction of it holds lock_reconcile_v1.
 create or replace function tenantry.begin_reconcile_v1(options jsonb)
 returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+#variable_conflict use_column
 declare
   begun_at constant timestamptz := tenantry.clerk_time(options -> 'started_at');
   only_org constant text := tenantry.clerk_text(options, 'org_id');

@@ -3,6 +3,7 @@
 -- Who may call: tenantry_app.
 create or replace function tenantry.list_doubts_v1(asked text[] default '{}', org_id text default null)
 returns jsonb language plpgsql stable security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+#variable_conflict use_column
 begin
   return (
     select coalesce(jsonb_agg(to_jsonb(found)), '[]') from (select * from (

@@ -24,7 +24,7 @@ declare
   dry     constant boolean := coalesce(options -> 'dry_run' = 'true', false);
   of_run  constant boolean := options ? 'run' and not dry;
   ids       text[];
-  live      bigint;
+  last_change bigint;
   snapshots tenantry.snapshots;
   changed   text[] := '{}';
   created   bigint := 0;
@@ -46,16 +46,18 @@ begin
     tenantry.read_endings(kind, absent, seen_at, false));
   ids := array(select object ->> 'id' from jsonb_array_elements(objects) as object);
   if of_run then
-    live := tenantry.count_live(kind, ids);
+    last_change := (select max(seq) from tenantry.changes);
   end if;
   if dry then
     drift := tenantry.preview_snapshots(kind, ids || absent, snapshots);
   else
     changed := tenantry.merge_snapshots(snapshots);
   end if;
-  if of_run and cardinality(changed) > 0 then
-    created := tenantry.count_live(kind, ids) - live;
-    updated := (select count(*) from (select unnest(changed) intersect select unnest(ids)) as own) - created;
+  if of_run and cardinality(changed) > 0 then  -- by what the feed got from this transaction: others merge beside it
+    select count(*) filter (where c.before is null), count(*) filter (where c.before is not null) into created, updated
+    from tenantry.changes as c
+    where c.seq > coalesce(last_change, 0) and c.xmin = pg_current_xact_id()::xid
+      and c.kind !~ '^(tenant|user)\.' = (merge_page_v1.kind not in ('organizations', 'users'));
   end if;
   if options ? 'run' then
     perform tenantry.note_page(kind, options -> 'run', ids, created, updated);

@@ -3,6 +3,7 @@
 -- `page`: {"id": <run>, "attempt": n, "part": "<organization or empty>", "number": n, "total": <of the listing>}
 create or replace function tenantry.note_page(kind text, page jsonb, ids text[], created bigint, updated bigint)
 returns void language plpgsql as $$
+#variable_conflict use_column
 begin
   perform tenantry.hold_run((page ->> 'id')::bigint, (page ->> 'attempt')::integer);
   insert into tenantry.reconcile_pages (run_id, kind, part, number, total, first_id, last_id, seen, created, updated)

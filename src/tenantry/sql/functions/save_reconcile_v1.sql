@@ -2,6 +2,7 @@
 -- process has taken the run over. Who may call: tenantry_app.
 create or replace function tenantry.save_reconcile_v1(run jsonb)
 returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+#variable_conflict use_column
 begin
   perform tenantry.hold_run((run ->> 'id')::bigint, (run ->> 'attempt')::integer);
   update tenantry.reconcile_runs as r set
