@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -34,7 +35,20 @@ Json = dict[str, Any]
 Query = dict[str, list[str]]
 Truth = dict[str, dict[str, Any]]
 
-BEHIND_SECONDS = 10  # the emulator's clock: what a test does just before a run is older than the run's first second
+BETWEEN_SECONDS = 3  # an answer's date tells whole seconds: what a test does before a run is to be older than the run
+
+
+@dataclass
+class Clock:
+    """This machine's time in ms, and what a test has let pass besides."""
+
+    ahead: int = 0
+
+    def __call__(self) -> int:
+        return int(time.time() * 1000) + self.ahead
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.ahead += int(seconds * 1000)
 
 
 @dataclass
@@ -42,6 +56,7 @@ class Faults:
     """Stands before the Backend API. `before` hears of each request; `answer` may replace what was answered."""
 
     app: ASGIApp
+    clock: Clock
     before: Callable[[str, Query], None] = field(default=lambda path, query: None)
     answer: Callable[[str, Query, int, bytes], tuple[int, bytes]] = field(
         default=lambda path, query, status, body: (status, body)
@@ -69,7 +84,8 @@ class Faults:
 
         await self.app(scope, receive, take)
         status, body = self.answer(path, query, status, body)
-        headers = [(name, value) for name, value in headers if name != b"content-length"]
+        headers = [(name, value) for name, value in headers if name not in (b"content-length", b"date")]
+        headers.append((b"date", formatdate(self.clock() / 1000, usegmt=True).encode()))
         if status == 429:
             headers.append((b"retry-after", b"0"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -81,6 +97,7 @@ class World:
     """An emulator, a database, and everything that has happened in the one."""
 
     emulator: Emulator
+    clock: Clock
     faults: Faults
     settings: Settings
     database: Database
@@ -152,6 +169,7 @@ class World:
             await pool.close()
 
     async def reconcile(self, **plan: Any) -> Report:
+        self.clock.pass_seconds(BETWEEN_SECONDS)
         async with self.api() as api, self.pool() as pool:
             return await reconcile(api, pool, Plan(**{"page_size": self.page_size, **plan}))
 
@@ -213,8 +231,8 @@ _MIRRORED = {
     "memberships": "select k.id, jsonb_build_array(t.clerk_org_id, k.user_id, k.role, k.permissions, k.public_metadata)"
     f" from tenantry.tenant_memberships k {_OF_TENANT}"
     " join tenantry.users u on u.id = k.user_id and u.ended_at is null where k.ended_at is null",
-    "invitations": "select k.id, jsonb_build_array(t.clerk_org_id, k.email_address, k.role, k.status, k.public_metadata)"
-    f" from tenantry.invitations k {_OF_TENANT} where k.ended_at is null",
+    "invitations": "select k.id, jsonb_build_array(t.clerk_org_id, k.email_address, k.role, k.status,"
+    f" k.public_metadata) from tenantry.invitations k {_OF_TENANT} where k.ended_at is null",
     "domains": "select k.id, jsonb_build_array(t.clerk_org_id, k.name, k.enrollment_mode, k.verified)"
     f" from tenantry.domains k {_OF_TENANT} where k.ended_at is null",
     "roles": "select id, jsonb_build_array(key, name, permissions) from tenantry.roles where ended_at is null",
@@ -223,24 +241,27 @@ _MIRRORED = {
 
 
 @contextmanager
-def clerk_world(database: Database, *, behind: float = BEHIND_SECONDS, **options: Any) -> Iterator[World]:
-    """An empty Clerk and an empty mirror. `behind`: seconds by which Clerk's clock lags."""
+def clerk_world(database: Database, **options: Any) -> Iterator[World]:
+    """An empty Clerk and an empty mirror."""
+    clock = Clock()
     emulator = Emulator(
         seed_data=EMPTY,
         options=Options(rate_limits=False),
         settings={"max_allowed_memberships": 0},
-        clock=lambda: int((time.time() - behind) * 1000),
+        clock=clock,
         **options,
     )
-    faults = Faults(create_app(emulator))
+    faults = Faults(create_app(emulator), clock)
     events: list[Event] = []
     emulator.store.subscribe(events.append)
-    with database.connect(SUPERUSER) as connection, serve(_application(faults)) as url:
+    with database.connect(SUPERUSER) as connection, serve(_application(faults), date_header=False) as url:
         environment = emulator.environment(url)
         settings = Settings(
-            secret_key=environment["CLERK_SECRET_KEY"], api_url=environment["CLERK_API_URL"], database_url=database.dsn()
+            secret_key=environment["CLERK_SECRET_KEY"],
+            api_url=environment["CLERK_API_URL"],
+            database_url=database.dsn(),
         )
-        yield World(emulator, faults, settings, database, Mirror(connection), events)
+        yield World(emulator, clock, faults, settings, database, Mirror(connection), events)
     emulator.close()
 
 

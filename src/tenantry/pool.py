@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 10
 SIZE = 4
 
 # What asyncpg raises where the server is away, or refuses.
-FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # Classes of SQLSTATE that say nothing about the call: connection, login, database, resources, shutdown, system.
 _OUTAGES = ("08", "28", "3D", "53", "57", "58")
 # What asyncpg reads from a URL itself. Whatever else libpq knows (`channel_binding`, `connect_timeout`) it would send

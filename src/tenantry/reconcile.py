@@ -63,6 +63,13 @@ class Mirror(Protocol):
     def hold(self, call: Call) -> AbstractAsyncContextManager[str]: ...
 
 
+class ClosedMirror(Mirror, Protocol):
+    """One that is connected between `open` and `close`, again and again."""
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """Where Clerk lists a kind of objects: in the instance, in an organization; and where one of them is."""
@@ -173,18 +180,26 @@ async def reconcile(
         return report
 
 
-async def keep_reconciled(settings: Settings, database: Mirror, every: int) -> None:
-    """Reconciles every so many seconds, for ever: of several processes whichever comes first does it for all."""
+async def keep_reconciled(settings: Settings, database: ClosedMirror, every: int) -> None:
+    """Reconciles every so many seconds, for ever: of several processes whichever comes first does it for all.
+
+    The database is connected to for the length of a run alone.
+    """
     await asyncio.sleep(random.uniform(0.02, 0.1) * every)
     plan = Plan(unless_within=every * 3 // 4)
     while True:
         try:
+            await database.open()
             async with open_api(settings) as api:
                 _log(await reconcile(api, database, plan))
         except ReconcileUnderWay:
             pass
         except TenantryError as error:
             log.warning("reconcile: %s", " ".join(str(error).split()))
+        except Exception:
+            log.exception("reconcile")
+        finally:
+            await database.close()
         await asyncio.sleep(random.uniform(0.9, 1.1) * every)
 
 
