@@ -650,15 +650,19 @@ async def test_a_database_restarted_in_the_middle_stops_the_run_and_the_next_goe
         org = world.organization("Acme", world.user("ada"))
         world.people(30, org)
 
+        restarted = threading.Event()
+
         def before(path: str, query: Query) -> None:
             if path == MEMBERS and query["offset"] == ["12"]:
                 world.faults.before = lambda path, query: None
                 lone_server.postgres.stop()
                 lone_server.postgres.start()
+                restarted.set()
 
         world.faults.before = before
         with pytest.raises(DatabaseUnavailable):
             await world.reconcile()
+        await asyncio.to_thread(restarted.wait, 30)
         with database.connect(SUPERUSER) as connection:
             object.__setattr__(world.mirror, "connection", connection)
             assert (await world.reconcile()).agrees
