@@ -126,7 +126,7 @@ STEP = st.one_of(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(steps=st.lists(STEP, min_size=10, max_size=40), seed=st.integers(0, 1000))
 def test_after_any_history_and_any_loss_one_run_ends_in_what_clerk_has(

@@ -243,6 +243,7 @@ class _Run:
         self._progress = progress
         self._done: list[str] = list(begun["state"].get("done", []))
         self._tallies = {name: Tally(**kept) for name, kept in begun["state"].get("tallies", {}).items()}
+        self._merging = asyncio.Lock()  # two pages at once would only wait for each other in the database
         self._asked = count(1)
         self._step = plan.page_size - 1
         self._miscounted: list[str] = []
@@ -531,10 +532,10 @@ class _Run:
         options: dict[str, Any] = {"observed_at": observed_at, "instance_id": self._instance_id, "absent": absent}
         options |= {"dry_run": self._plan.dry_run} | ({"run": run} if run else {})
         slim = [_slim(each, self._begun["started_at"] - _NEWS_MS) for each in objects]
+        call = mirror.merge_page(kind.name, slim, options)
         try:
-            answer: dict[str, Any] = mirror.decode(
-                await self._database.run(mirror.merge_page(kind.name, slim, options))
-            )
+            async with self._merging:
+                answer: dict[str, Any] = mirror.decode(await self._database.run(call))
         except (InvalidArgument, CallRefused) as error:
             return await self._merge_pieces(kind, objects, observed_at, run, error)
         drift = answer.get("drift") or []
