@@ -16,7 +16,8 @@ begin
     tenantry.describe(subject, shown), cause, deliveries ->> named.object_id
   from (
     select shown, coalesce(shown ->> 'clerk_org_id', shown ->> 'clerk_user_id', shown ->> 'id') as object_id
-    from (select to_jsonb(n) as shown from new_rows as n where n.ended_at is null) as live
+    from (select to_jsonb(n) as shown from new_rows as n where n.ended_at is null offset 0) as live  -- made once a row
+    offset 0
   ) as named
   order by shown ->> 'id';
   return null;
