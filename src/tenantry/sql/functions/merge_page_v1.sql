@@ -42,6 +42,7 @@ begin
   perform tenantry.state_cause('reconcile');
   snapshots := tenantry.join_snapshots(
     case kind when 'memberships' then tenantry.read_memberships(objects, seen_at)
+              when 'users' then tenantry.read_users(objects, seen_at)
               else tenantry.read_objects(kind, array(select jsonb_array_elements(objects)), seen_at) end,
     tenantry.read_endings(kind, absent, seen_at, false));
   ids := array(select object ->> 'id' from jsonb_array_elements(objects) as object);
