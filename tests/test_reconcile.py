@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import count
 
@@ -16,11 +17,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from databases import SUPERUSER, Database, Server
+from instance import serving
 from reconciling import Query, World, clerk_world, rewritten
 from sql.mirror import Mirror
 from tenantry import mirror, schema
 from tenantry.emulator.store import Event
-from tenantry.errors import ClerkRefused, ClerkUnavailable, DatabaseUnavailable, ReconcileUnderWay, WrongInstance
+from tenantry.errors import (
+    ClerkRefused,
+    ClerkUnavailable,
+    ConfigurationError,
+    DatabaseUnavailable,
+    ReconcileUnderWay,
+    WrongInstance,
+)
 from tenantry.reconcile import Plan, reconcile
 
 MEMBERS = "/organization_memberships"
@@ -398,6 +407,10 @@ async def test_a_run_and_two_hundred_events_a_second_lose_nothing(world: World) 
 # --- what Clerk may answer --------------------------------------------------------------------------------------------
 
 
+def whole(path: str, query: Query, status: int, body: bytes) -> tuple[int, bytes]:
+    return status, body
+
+
 def breaking_off(path: str, query: Query, status: int, body: bytes) -> tuple[int, bytes]:
     return status, body[: len(body) // 2]
 
@@ -480,7 +493,7 @@ async def test_no_fault_ends_anybody_falsely_or_loses_what_is_new(world: World, 
     assert spoilt > 2
     ended = set(world.mirror.column("select id from tenantry.tenant_memberships where ended_at is not null"))
     assert not ended & before, "ended, and Clerk has them"
-    world.faults.answer = lambda path, query, status, body: (status, body)
+    world.faults.answer = whole
     assert (await world.reconcile()).agrees
     world.check()
 
@@ -747,3 +760,46 @@ async def test_progress_is_told_by_kind(world: World) -> None:
         await reconcile(api, pool, Plan(page_size=5), lambda *told: heard.append(told))
     assert ("memberships", 13, 13) in heard
     assert all(done <= total for _, done, total in heard)
+
+
+# --- in the app -------------------------------------------------------------------------------------------------------
+
+
+async def test_of_several_workers_one_reconciles_in_the_background(world: World) -> None:
+    world.organization("Acme", world.user("ada"))
+    runs = "select count(*) from tenantry.reconcile_runs where finished_at is not null"
+    clerk = {"secret_key": world.settings.secret_key, "api_url": world.settings.api_url, "reconcile": 20}
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(serving(world.database, **clerk))
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            if world.mirror.one(runs):
+                break
+        await asyncio.sleep(2)  # the last of them wakes within a tenth of the interval
+    assert world.mirror.one(runs) == 1
+    world.check()
+
+
+async def test_an_outage_of_clerk_does_not_end_the_background_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.user("ada")
+    monkeypatch.setattr("tenantry.clerk._PAUSE_SECONDS", 0.001)
+    world.faults.answer = broken
+    clerk = {"secret_key": world.settings.secret_key, "api_url": world.settings.api_url, "reconcile": 1}
+    async with serving(world.database, **clerk):
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            if world.faults.answer is broken:
+                if "did not answer properly" in caplog.text:
+                    world.faults.answer = whole
+            elif live(world, "users"):
+                break
+    world.check()
+
+
+async def test_reconciling_needs_a_key(database: Database) -> None:
+    with pytest.raises(ConfigurationError, match="TENANTRY_RECONCILE"):
+        async with serving(database, reconcile=900):
+            pass

@@ -382,7 +382,7 @@ async def open_api(settings: Settings) -> AsyncIterator[BackendApi]:
         httpx.AsyncClient, base_url=f"{settings.api_url}/v1", headers=headers, timeout=_ANSWER_SECONDS
     )
     async with client:
-        yield BackendApi(client, Budget(requests))
+        yield BackendApi(client, Budget(requests), pause=_PAUSE_SECONDS)
 
 
 def _read_list(content: Any) -> tuple[list[Json], int | None]:
