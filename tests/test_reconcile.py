@@ -498,6 +498,23 @@ async def test_no_fault_ends_anybody_falsely_or_loses_what_is_new(world: World, 
     world.check()
 
 
+async def test_a_list_that_begins_anew_with_every_page_comes_to_an_end(world: World) -> None:
+    await settle(world, members=25)
+    before = live(world, "memberships")
+    first = b""
+
+    def answer(path: str, query: Query, status: int, body: bytes) -> tuple[int, bytes]:
+        nonlocal first
+        if path == MEMBERS:
+            first = first or body
+            return status, first
+        return status, body
+
+    world.faults.answer = answer
+    await world.reconcile()
+    assert live(world, "memberships") == before
+
+
 @pytest.mark.parametrize("fault", [empty, cut_short])
 async def test_lists_that_are_always_wrong_end_nobody(world: World, fault: Answer) -> None:
     await settle(world, members=25)

@@ -325,7 +325,7 @@ class _Run:
         last = max(0, -(-(listing.total - 1) // self._step) - 1)
         missing = [number for number in range(1, last + 1) if number not in listing.merged]
         await _each(lambda number: self._fetch(listing, number), missing)
-        while last in listing.full:  # it has grown
+        while last in listing.full and listing.merged[last] != listing.merged.get(last - 1):  # it has grown
             last += 1
             await self._fetch(listing, last)
         for number in range(last):

@@ -13,7 +13,7 @@ import pytest
 
 from databases import Database, Server
 from instance import fresh_database
-from reconciling import World, clerk_world
+from reconciling import Query, World, clerk_world
 
 
 @pytest.fixture
@@ -22,17 +22,25 @@ def world(servers: Callable[[int], Server]) -> Iterator[World]:
         yield made
 
 
-def tenantry_reconcile(world: World, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tenantry", "reconcile", *arguments]
-    settings = {
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tenantry", "reconcile", *arguments]
+
+
+def environment(world: World, **changes: str) -> dict[str, str]:
+    return {
         "CLERK_SECRET_KEY": world.settings.secret_key or "",
         "CLERK_API_URL": world.settings.api_url,
         "DATABASE_URL": world.database.dsn(),
         "TENANTRY_CLERK_BUDGET": "100",
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-    }
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=settings | environment)
+    } | changes
+
+
+def tenantry_reconcile(world: World, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=120, env=environment(world, **changes)
+    )
 
 
 def test_a_backfill_says_what_it_listed_and_a_dry_run_before_it_what_is_missing(world: World) -> None:
@@ -74,6 +82,29 @@ def test_the_brake_says_how_many_and_what_to_type(world: World) -> None:
     world.check()
 
 
+def test_a_run_that_was_killed_goes_on_behind_its_last_page(world: World) -> None:
+    org = world.organization("Acme", world.user("ada"))
+    world.people(520, org)
+    running: list[subprocess.Popen[str]] = []
+
+    def before(path: str, query: Query) -> None:
+        if running and path == "/organization_memberships" and query["offset"] == ["499"]:
+            running.pop().kill()
+
+    world.faults.before = before
+    running.append(subprocess.Popen(command(), env=environment(world), text=True))
+    killed = running[0]
+    assert killed.wait(60) == -9
+    assert world.mirror.one("select count(*) from tenantry.members") == 500
+    world.faults.asked.clear()
+    answer = tenantry_reconcile(world)
+    assert answer.returncode == 0, answer.stderr
+    assert "memberships   521 listed, 521 created" in answer.stdout
+    assert "with the pages of a stopped run" in answer.stdout
+    assert "/users" not in world.faults.paths()
+    world.check()
+
+
 def test_one_organization_is_named_by_its_id(world: World) -> None:
     org = world.organization("Acme", world.user("ada"))
     assert tenantry_reconcile(world, "--org", org).returncode == 0
@@ -84,7 +115,7 @@ def test_one_organization_is_named_by_its_id(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "code", "said"),
+    ("arguments", "changes", "code", "said"),
     [
         ((), {"CLERK_SECRET_KEY": ""}, 2, "Set CLERK_SECRET_KEY"),
         ((), {"CLERK_SECRET_KEY": "sk_test_another"}, 1, "Check CLERK_SECRET_KEY"),
@@ -94,9 +125,9 @@ def test_one_organization_is_named_by_its_id(world: World) -> None:
     ],
 )
 def test_what_cannot_be_is_a_sentence(
-    world: World, arguments: tuple[str, ...], environment: dict[str, str], code: int, said: str
+    world: World, arguments: tuple[str, ...], changes: dict[str, str], code: int, said: str
 ) -> None:
-    answer = tenantry_reconcile(world, *arguments, **environment)
+    answer = tenantry_reconcile(world, *arguments, **changes)
     assert answer.returncode == code
     assert said in answer.stderr
     assert "Traceback" not in answer.stderr

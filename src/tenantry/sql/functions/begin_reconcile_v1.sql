@@ -34,7 +34,7 @@ begin
      and not run.dry and not is_dry and options -> 'fresh' is distinct from 'true' then
     update tenantry.reconcile_runs as r set attempt = r.attempt + 1, touched_at = now() where r.id = run.id returning * into run;
   else
-    truncate tenantry.reconcile_pages;
+    delete from tenantry.reconcile_pages;
     insert into tenantry.reconcile_runs (org_id, dry, started_at) values (only_org, is_dry, begun_at) returning * into run;
   end if;
   return jsonb_build_object('id', run.id, 'attempt', run.attempt, 'resumed', run.attempt > 1, 'state', run.state,
