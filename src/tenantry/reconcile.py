@@ -243,7 +243,7 @@ class _Run:
         self._progress = progress
         self._done: list[str] = list(begun["state"].get("done", []))
         self._tallies = {name: Tally(**kept) for name, kept in begun["state"].get("tallies", {}).items()}
-        self._merging = asyncio.Lock()  # two pages at once would only wait for each other in the database
+        self._merging = asyncio.Semaphore(2)  # one page is read while another is written; more would wait for locks
         self._asked = count(1)
         self._step = plan.page_size - 1
         self._miscounted: list[str] = []
@@ -625,10 +625,10 @@ def _is_of_data(error: TenantryError) -> bool:
     return isinstance(error, InvalidArgument) or "(22" in (error.detail or "")
 
 
-_UNUSED = (
+_UNUSED = frozenset({
     "private_metadata", "unsafe_metadata", "phone_numbers", "web3_wallets", "passkeys", "external_accounts",
     "saml_accounts", "enterprise_accounts", "url", "public_inviter_data", "public_organization_data",
-)  # fmt: skip
+})  # fmt: skip
 
 
 def _slim(shown: Json, listed_since: int) -> Json:
