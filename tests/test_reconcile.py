@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -785,7 +786,7 @@ async def test_progress_is_told_by_kind(world: World) -> None:
 async def test_of_several_workers_one_reconciles_in_the_background(world: World) -> None:
     world.organization("Acme", world.user("ada"))
     runs = "select count(*) from tenantry.reconcile_runs where finished_at is not null"
-    clerk = {"secret_key": world.settings.secret_key, "api_url": world.settings.api_url, "reconcile": 20}
+    clerk: dict[str, Any] = {"secret_key": world.settings.secret_key, "api_url": world.settings.api_url, "reconcile": 20}
     async with AsyncExitStack() as stack:
         for _ in range(3):
             await stack.enter_async_context(serving(world.database, **clerk))
@@ -804,7 +805,7 @@ async def test_an_outage_of_clerk_does_not_end_the_background_runs(
     world.user("ada")
     monkeypatch.setattr("tenantry.clerk._PAUSE_SECONDS", 0.001)
     world.faults.answer = broken
-    clerk = {"secret_key": world.settings.secret_key, "api_url": world.settings.api_url, "reconcile": 1}
+    clerk: dict[str, Any] = {"secret_key": world.settings.secret_key, "api_url": world.settings.api_url, "reconcile": 1}
     async with serving(world.database, **clerk):
         for _ in range(300):
             await asyncio.sleep(0.1)

@@ -277,11 +277,11 @@ class _Run:
             await self._finish(kind)
         elif kind.of_organization:  # an instance without this list
             async for org_id in self._organizations():
-                await self._list(kind, kind.of_organization.format(org=quote(org_id)), org_id)
+                await self._list(kind, kind.of_organization.format(org=_in_path(org_id)), org_id)
             await self._finish(kind)
 
     async def _reconcile_organization(self, org_id: str) -> None:
-        found = await self._api.one(f"/organizations/{quote(org_id)}")
+        found = await self._api.one(f"/organizations/{_in_path(org_id)}")
         kind = _BY_NAME["organizations"]
         if found.object is None:
             rows = mirror.decode(await self._database.run(mirror.list_unseen(self._begun["id"], kind.name, None, 1)))
@@ -295,7 +295,7 @@ class _Run:
         await self._count(_BY_NAME["users"])
         for kind in KINDS:
             if kind.of_organization and kind.name not in self._done:
-                await self._list(kind, kind.of_organization.format(org=quote(org_id)), org_id)
+                await self._list(kind, kind.of_organization.format(org=_in_path(org_id)), org_id)
                 await self._finish(kind)
 
     async def _finish(self, kind: Kind) -> None:
@@ -432,7 +432,7 @@ class _Run:
         return [answer for answer in answers if answer], answers.count(None)
 
     async def _confirm_one(self, kind: Kind, row: Mapping[str, Any], answers: list[tuple[str, int] | None]) -> None:
-        path = (kind.one or "").format(id=quote(row["id"]), org=quote(row["org_id"] or ""))
+        path = (kind.one or "").format(id=_in_path(row["id"]), org=_in_path(row["org_id"] or ""))
         found = await self._api.one(path)
         if found.object is None:
             answers.append((row["id"], found.observed_at))
@@ -445,7 +445,7 @@ class _Run:
         self, kind: Kind, rows: Sequence[Mapping[str, Any]], answers: list[tuple[str, int] | None]
     ) -> None:
         """By the organization's list, then, those it lacks, by their users' own lists."""
-        path = f"/organizations/{quote(rows[0]['org_id'])}/memberships"
+        path = f"/organizations/{_in_path(rows[0]['org_id'])}/memberships"
         page = await self._api.page(path, user_id=[row["user_id"] for row in rows])
         if page is None:
             answers += [None] * len(rows)  # the organization has gone meanwhile: its end takes them along
@@ -454,7 +454,7 @@ class _Run:
         shown = {each["id"] for each in page.objects}
         for row in rows:
             if row["id"] not in shown:
-                path = f"/users/{quote(row['user_id'])}/organization_memberships"
+                path = f"/users/{_in_path(row['user_id'])}/organization_memberships"
                 answers += await self._confirm_in(kind, path, row, page.observed_at)
 
     async def _confirm_domains(
@@ -462,7 +462,7 @@ class _Run:
     ) -> None:
         """By the organization's list, then by the instance's."""
         org_id = rows[0]["org_id"]
-        page = await self._api.page(f"/organizations/{quote(org_id)}/domains")
+        page = await self._api.page(f"/organizations/{_in_path(org_id)}/domains")
         if page is None:
             answers += [None] * len(rows)
             return
@@ -602,6 +602,10 @@ class _Listing:
         self.total = max((page["total"] or 0 for page in known), default=0)
         self.full: set[int] = set()
         self.shown = 0
+
+
+def _in_path(clerk_id: str) -> str:
+    return quote(clerk_id, safe="")
 
 
 async def _each(do: Callable[[T], Awaitable[Any]], things: Iterable[T]) -> None:
