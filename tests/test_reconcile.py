@@ -786,7 +786,11 @@ async def test_progress_is_told_by_kind(world: World) -> None:
 async def test_of_several_workers_one_reconciles_in_the_background(world: World) -> None:
     world.organization("Acme", world.user("ada"))
     runs = "select count(*) from tenantry.reconcile_runs where finished_at is not null"
-    clerk: dict[str, Any] = {"secret_key": world.settings.secret_key, "api_url": world.settings.api_url, "reconcile": 20}
+    clerk: dict[str, Any] = {
+        "secret_key": world.settings.secret_key,
+        "api_url": world.settings.api_url,
+        "reconcile": 20,
+    }
     async with AsyncExitStack() as stack:
         for _ in range(3):
             await stack.enter_async_context(serving(world.database, **clerk))
