@@ -246,7 +246,7 @@ def test_memberships_are_listed_by_organization_by_user_and_instance_wide(runnin
 
 
 def test_invitations_are_made_one_by_one_and_ten_at_a_time(running: Running) -> None:
-    acme = running.organization("Acme")["id"]
+    acme = running.organization("Acme", max_allowed_memberships=0)["id"]
     path = f"/organizations/{acme}/invitations"
     new = {"email_address": "cleo@example.test", "role": "org:member"}
     made = running.post(path, new)

@@ -14,16 +14,13 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from emulator.world import Receiver, wait_until
-from tenantry.cli.emulator import emulator
+from tenantry.cli.emulator import app
 from tenantry.errors import ConfigurationError
 
-SCRIPT = "import typer; from tenantry.cli.emulator import emulator; typer.run(emulator)"
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(emulator)
+SCRIPT = "from tenantry.cli.emulator import app; app()"
 
 
 @contextmanager

@@ -395,7 +395,7 @@ def test_a_domain_belongs_to_one_organization(world: World) -> None:
     other = world.store.organizations.create("Globex")
     world.store.domains.create(organization, "acme.test", None, verified=True)
     create = world.store.domains.create
-    assert refusal(create, other, "ACME.test", None, verified=True) == "form_identifier_exists"
+    assert refusal(create, other, "ACME.test", None, verified=True) == "organization_domain_already_exists"
     assert refusal(create, other, "nonsense", None, verified=True) == "form_param_format_invalid"
     assert refusal(create, other, "globex.test", "by_force", verified=True) == "form_param_value_invalid"
 

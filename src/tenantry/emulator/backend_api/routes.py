@@ -109,7 +109,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
         "PATCH": instance.update_organization_settings,
     },
 }
-_UNLIMITED: dict[str, dict[str, Handler]] = {"/jwks": {"GET": instance.get_keys}}
+UNLIMITED: dict[str, dict[str, Handler]] = {"/jwks": {"GET": instance.get_keys}}
 
 
 def create_app(emulator: Emulator) -> Starlette:
@@ -118,7 +118,7 @@ def create_app(emulator: Emulator) -> Starlette:
         Route(path, create_endpoint(emulator, handlers), methods=_METHODS) for path, handlers in ROUTES.items()
     ] + [
         Route(path, create_endpoint(emulator, handlers, limited=False), methods=_METHODS)
-        for path, handlers in _UNLIMITED.items()
+        for path, handlers in UNLIMITED.items()
     ]
 
     async def find_nothing(request: Request, error: Exception) -> Response:

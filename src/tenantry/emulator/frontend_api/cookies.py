@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CLIENT = "__client"
 CLIENT_CHANGED = "__client_uat"  # when somebody last signed in at this browser, in seconds; 0 while nobody is
 SESSION = "__session"
+DEV_BROWSER = "__clerk_db_jwt"
 _YEAR = 365 * 86_400
 
 

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from tenantry.emulator import errors
-from tenantry.emulator.records import Metadata, Organization
+from tenantry.emulator.records import Metadata, Organization, Record, User
+from tenantry.emulator.state import State
 from tenantry.emulator.store import metadata
 from tenantry.emulator.store.core import Core
 from tenantry.emulator.store.memberships import Memberships
@@ -92,10 +93,17 @@ class Organizations:
     def replace_metadata(self, id: str, new: dict[str, Metadata]) -> Organization:
         return self._core.update(self.get(id), **metadata.replaced(new))
 
+    def set_logo(self, organization: Organization, logo: str | None) -> Organization:
+        """`logo` is a data: URL, as it is then shown."""
+        return self._core.update(organization, logo=logo)
+
     def delete(self, id: str) -> Organization:
-        """Memberships, invitations and domains go with it; the children first."""
+        """Memberships, invitations, domains and what those led to go with it; the children first."""
         organization = self.get(id)
         state, announce = self._core.state, self._core.assumptions.cascade_events
+        asked: list[Record] = [*state.membership_requests_of(organization.id), *state.suggestions_of(organization.id)]
+        for each in asked:
+            self._core.delete(each, announce=False)
         for invitation in state.invitations_of(organization.id):
             if announce and invitation.status == "pending":
                 invitation = self._core.update(invitation, status="revoked")
@@ -141,6 +149,11 @@ class Organizations:
         slug = slugify(name) or "org"
         taken = self._core.state.organization_by_slug
         return slug if slug not in taken else f"{slug}-{self._core.identifiers.hex(10)}"
+
+
+def may_create(state: State, user: User) -> bool:
+    """Whether this person may create organizations, as their own page says."""
+    return state.settings.users_may_create_organizations and user.create_organization_enabled
 
 
 def slugify(name: str) -> str:
