@@ -1,4 +1,4 @@
-"""Tenantry in a Starlette app: who is asking, for every request; the webhook endpoint; errors as RFC 9457 problems.
+"""Tenantry in a Starlette app: who is asking, for every request; webhooks; the switcher; errors as RFC 9457 problems.
 
 The middleware never refuses: it reads the token, and keeps an identity or the reason why there is none. Whoever needs
 one asks, by `resolve` or by beginning a transaction, and gets it or that reason. So public pages, CORS preflights and
@@ -13,15 +13,18 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 from starlette.websockets import WebSocket, WebSocketState
 
-from tenantry import database, roles, schema, webhooks
+from tenantry import browser, database, proxy, roles, schema, webhooks
 from tenantry.clerk import find_keys
 from tenantry.context import Scope, TenantContext, scope_of, use_scope
 from tenantry.errors import (
@@ -68,7 +71,9 @@ log = logging.getLogger("tenantry")
 
 WEBHOOK_PATH = "/webhooks/clerk"
 EXPECTED_ORG = "tenantry-expected-org"
+EXPECTED_ORG_IN_QUERY = "tenantry_expected_org"
 _ORG_IN_PATH = re.compile(r"/orgs/([^/]+)")
+_STATIC = Path(__file__).parent / "static"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _BODY_SECONDS = 10  # a sender slower than this is not Svix
 _ANSWER_SECONDS = 12  # under the 15 after which Svix counts a delivery as failed
@@ -88,6 +93,7 @@ class Tenantry:
             listen_url=settings.listen_url or settings.database_url,
             interval=settings.stream_interval if settings.membership_source == "mirror" else 0,
         )
+        self.frontend = _find_frontend(settings)
         self._inbox = Inbox(self._record)
 
     @classmethod
@@ -96,10 +102,25 @@ class Tenantry:
         return cls(Settings.from_env(**overrides))
 
     def install(self, app: Any, *, webhook_path: str = WEBHOOK_PATH) -> None:
-        """Adds the middleware, the handler of Tenantry's errors and the webhook endpoint to an app."""
+        """Adds the middleware, the handler of Tenantry's errors, the webhook endpoint and `/tenantry.js` to an app."""
         app.add_middleware(TenantryMiddleware, tenancy=self)
         app.add_exception_handler(TenantryError, answer_error)
         app.add_route(webhook_path, self.receive_webhook, methods=["POST"])
+        app.add_route(browser.SCRIPT_PATH, _send_script, methods=["GET"])
+
+    def template_context(self, request: Request) -> dict[str, Any]:
+        """For `Jinja2Templates(context_processors=[tenancy.template_context])`: `clerk`, the tags of a `browser.Page`.
+
+        The page is made for whom the request's token names, whether or not they may enter their tenant.
+        """
+        identity = request_scope(request).identity
+        page = browser.Page(
+            settings=self.settings,
+            user_id=identity.user_id if identity else None,
+            organization_id=identity.org_id if identity else None,
+            root_path=request.scope.get("root_path", ""),
+        )
+        return {"clerk": page}
 
     def lifespan(self, app: object = None) -> AbstractAsyncContextManager[None]:
         """Opens Tenantry's connections for the app's life, after checking that this database and login can be used.
@@ -214,6 +235,8 @@ class Tenantry:
             await self.streams.close()
             await self._inbox.drain()
             await self.pool.close()
+            if self.frontend is not None:
+                await self.frontend.close()
 
 
 class TenantryMiddleware:
@@ -226,6 +249,9 @@ class TenantryMiddleware:
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
+            return
+        if self.tenancy.frontend is not None and self.tenancy.frontend.serves(scope):
+            await self.tenancy.frontend(scope, receive, send)
             return
         found = await self.tenancy.identify(HTTPConnection(scope))
         scope["tenantry"] = (self.tenancy, found)
@@ -327,8 +353,9 @@ def _installed(connection: HTTPConnection) -> tuple[Tenantry, Scope]:
 
 
 def _find_mismatch(connection: HTTPConnection, identity: Identity) -> OrganizationMismatch | None:
-    """The client may state which organization it expects, by header or path; it never chooses one."""
+    """The client may state which organization it expects, by header, path or query; it never chooses one."""
     stated = connection.headers.getlist(EXPECTED_ORG) + _ORG_IN_PATH.findall(connection.scope["path"])
+    stated += _stated_in_query(connection.scope.get("query_string", b""))
     own = {identity.org_id or "", identity.org_slug or identity.org_id or ""}
     for expected in stated:
         if expected not in own:
@@ -337,6 +364,30 @@ def _find_mismatch(connection: HTTPConnection, identity: Identity) -> Organizati
                 hint="Switch to the organization, or go to the page of the active one.",
             )
     return None
+
+
+def _stated_in_query(query: bytes) -> list[str]:
+    """A form without scripts of its own has no headers to state it in."""
+    if EXPECTED_ORG_IN_QUERY.encode() not in query:  # nearly always: the rest of a query is the app's
+        return []
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return [value for name, value in pairs if name == EXPECTED_ORG_IN_QUERY]
+
+
+def _find_frontend(settings: Settings) -> proxy.FrontendProxy | None:
+    """In development Clerk's frontend is the emulator's, under the app's own origin."""
+    if settings.emulator_url is None or settings.proxy_url is None or not settings.proxy_url.startswith("/"):
+        return None
+    return proxy.FrontendProxy(settings.emulator_url, settings.proxy_url)
+
+
+async def _send_script(request: Request) -> Response:
+    """`tenantry.js`; browsers keep it, and ask whether it has changed."""
+    response = await StaticFiles(directory=_STATIC).get_response("tenantry.js", request.scope)
+    response.headers["Cache-Control"] = "no-cache"
+    if response.status_code == 200:
+        response.headers["Content-Type"] = "text/javascript; charset=utf-8"  # not what this machine's registry says
+    return response
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from tenantry import __version__
-from tenantry.cli import db, instance, roles
+from tenantry.cli import db, emulator, instance, roles
 from tenantry.cli.dev import dev
-from tenantry.cli.emulator import emulator
 from tenantry.errors import ConfigurationError, TenantryError
 
 FAILED = 1
@@ -26,8 +25,8 @@ app = typer.Typer(
 app.add_typer(db.app, name="db")
 app.add_typer(roles.app, name="roles")
 app.add_typer(instance.app, name="instance")
+app.add_typer(emulator.app, name="emulator")
 app.command()(dev)
-app.command()(emulator)
 
 
 def _print_version(wanted: bool) -> None:

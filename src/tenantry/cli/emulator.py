@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tenantry.cli.trigger import trigger
 from tenantry.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
     from tenantry.emulator.disorder import Disorder
 
 
+app = typer.Typer()
+app.command()(trigger)
+
+
+@app.callback(invoke_without_command=True)
 def emulator(
+    context: typer.Context,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 4010,
     webhook_url: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="Where webhooks go. May be given several times.")
@@ -30,7 +37,7 @@ def emulator(
         Path | None, typer.Option(file_okay=False, resolve_path=True, help="Keeps everything here between runs.")
     ] = None,
     disorder: Annotated[
-        str, typer.Option(metavar="NAME=CHANCE,...", help="Among twice, late, swapped, lost; for example twice=0.2.")
+        str, typer.Option(metavar="NAME=CHANCE,...", help="Among twice, late, swapped, lost, slow_seconds, rate_limit.")
     ] = "",
     speed: Annotated[float, typer.Option(min=0.001, help="Divides the delays between retries.")] = 1.0,
     token_version: Annotated[int, typer.Option(min=1, max=2, help="The version of session tokens.")] = 2,
@@ -42,7 +49,9 @@ def emulator(
     ] = None,
     rate_limits: Annotated[bool, typer.Option(help="Whether the limits of a development instance hold.")] = True,
 ) -> None:
-    """Run the Clerk emulator: Backend API, session tokens, webhooks. It listens on this machine only."""
+    """Run the Clerk emulator: both APIs, session tokens, webhooks, a control page. It listens on this machine only."""
+    if context.invoked_subcommand is not None:
+        return
     try:
         from tenantry.dev.emulator import LocalClerk, build_emulator, read_seed_file
         from tenantry.dev.screen import Screen
