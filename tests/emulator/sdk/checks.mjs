@@ -145,7 +145,7 @@ class Browser {
   async open(path, options = {}) {
     const visited = [];
     let url = new URL(path, world.app);
-    for (let hops = 0; hops < 3; hops++) {
+    for (let hops = 0; hops < 8; hops++) {
       const headers = { cookie: this.#header, accept: "text/html", "sec-fetch-dest": "document" };
       const state = await clerk.authenticateRequest(new Request(url, { headers }), { ...offline, ...options });
       this.#take(state.headers);
@@ -154,7 +154,7 @@ class Browser {
       if (!next) return { state, visited };
       url = new URL(state.status === "handshake" ? await this.#follow(next) : next);
     }
-    assert.fail(`The page redirects too often: ${visited.map(({ status, reason }) => `${status} ${reason}`).join(", ")}`);
+    assert.fail(`The page redirects too often: ${visited.map(({ reason }) => reason).join(", ")}`);
   }
 
   async signIn(userId) {
@@ -244,8 +244,8 @@ check("a handshake renews an expired cookie", async () => {
 check("a handshake without a session takes a stale cookie away", async () => {
   const browser = new Browser();
   for (const [name, value] of [["__session", tokens.expired], ["__client_uat", "1"]]) browser.cookies.set(name, value);
-  const { state } = await browser.open("/");
-  assert.equal(state.status, "signed-out");
+  const { visited } = await browser.open("/");
+  assert.deepEqual(visited.map(({ status }) => status), ["handshake", "signed-out", "signed-out"]);
   assert.equal(browser.cookies.has("__session"), false);
 });
 
@@ -259,6 +259,7 @@ check("a handshake activates the organization that the path names", async () => 
 });
 
 check("a handshake activates no organization of others", async () => {
+  // The SDK asks three times before it shows the page all the same.
   const organizationSyncOptions = { organizationPatterns: ["/orgs/:id"] };
   const browser = new Browser();
   await browser.activate(await browser.signIn(users.grace), organizations.acme);
