@@ -43,13 +43,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
+def find_chromium() -> str:
+    """The browser of this machine; skips the test where there is none."""
+    return next(filter(None, map(shutil.which, _NAMES)), None) or lack("chromium is not installed on this machine")
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    found = next(filter(None, map(shutil.which, _NAMES)), None)
-    if found is None:
-        lack("chromium is not installed on this machine")
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=found, args=_FLAGS)
+        launched = await playwright.chromium.launch(executable_path=find_chromium(), args=_FLAGS)
         yield launched
         await launched.close()
 

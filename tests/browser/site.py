@@ -1,4 +1,4 @@
-"""A small server-rendered app with the switcher: each page says for whom the server made it, and so does each answer."""
+"""A small server-rendered app with the switcher: each page and each answer says for whom the server made it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
@@ -44,6 +44,8 @@ TEMPLATES = {
     "form.html": """{% extends "layout.html" %}{% block main %}<p id="data">Data of {{ shown }}</p>
         <form method="post" action="/save?x=1"><input name="text"><button name="how" value="now">Save</button></form>
         {% endblock %}""",
+    "bare.html": """{{ clerk.scripts() }}<link rel="icon" href="data:,">{{ clerk.organization_switcher() }}
+        <p id="data">Data of {{ shown }}</p>""",
     "event.html": """{% extends "layout.html" %}{% block head %}<script type="module" src="/page.js"></script>
         {% endblock %}""",
     "htmx.html": """{% extends "layout.html" %}
@@ -84,6 +86,7 @@ class Site:
             Route("/", self._page("layout.html")),
             Route("/other", self._page("layout.html")),
             Route("/direct", self._page("layout.html", switcher={"afterSelectOrganizationUrl": "/other?org=:id"})),
+            Route("/bare", self._page("bare.html")),
             Route("/form", self._page("form.html")),
             Route("/orgs/{org}", self._page("layout.html", options={"on_switch": "/orgs/:id"})),
             Route("/event", self._page("event.html", options={"on_switch": "event"})),
@@ -141,6 +144,3 @@ class Site:
 
 def _name(identity: Identity | None) -> str:
     return "nobody" if identity is None else identity.org_slug or identity.org_id or "personal"
-
-
-_ = JSONResponse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import ConsoleMessage, Page, expect
 
-from browser.conftest import Contexts
+from browser.conftest import PATIENCE_MS, Contexts
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
 from examples.deployment import Deployment, deploy
 from tenantry import schema
@@ -74,9 +75,16 @@ class Stage:
         listed = self.deployment.sign_in(reader.id, organization).get("/api/documents").json()
         return [document["title"] for document in listed]
 
-    def change_settings(self, **changes: Any) -> None:
+    @contextmanager
+    def settings(self, **changes: Any) -> Iterator[None]:
+        """The instance's settings changed inside the block."""
         state = self.deployment.clerk.emulator.store.state
-        state.put_settings(replace(state.settings, **changes))
+        before = state.settings
+        state.put_settings(replace(before, **changes))
+        try:
+            yield
+        finally:
+            state.put_settings(before)
 
 
 @dataclass
@@ -95,8 +103,20 @@ class Visitor:
         await self.open(f"/sign-in?__clerk_ticket={ticket}")
         await self.page.wait_for_url(self.stage.url + "/")
         if organization:
-            await self.page.wait_for_function("window.Clerk?.user")
             await self.switch(organization)
+
+    async def open_tab(self) -> Visitor:
+        return Visitor(await self.page.context.new_page(), self.stage)
+
+    async def share_focus(self) -> None:
+        """Only the tab in front has the focus, as for a person; else Playwright gives it to every tab at all times."""
+        devtools = await self.page.context.new_cdp_session(self.page)
+        await devtools.send("Emulation.setFocusEmulationEnabled", {"enabled": False})
+
+    async def come_to_front(self) -> None:
+        """Clerk makes the organization of the tab that gets the focus the session's."""
+        async with self.page.expect_response(re.compile("/touch")):
+            await self.page.bring_to_front()
 
     async def switch(self, organization: str) -> None:
         if await self.page.locator(SWITCHER).inner_text() == organization:
@@ -109,15 +129,22 @@ class Visitor:
         await expect(self.page.locator(".where")).to_contain_text(organization)
         await expect(self.page.get_by_role("heading", name="Documents")).to_be_visible()
 
-    async def write(self, title: str) -> None:
+    async def fill_in(self, title: str) -> None:
         await self.page.get_by_text("Write a new document").click()
         await self.page.get_by_label("Title", exact=True).fill(title)
         await self.page.get_by_role("button", name="Create document").click()
+
+    async def write(self, title: str) -> None:
+        await self.fill_in(title)
         await expect(self.page.get_by_role("heading", name=title)).to_be_visible()
+
+    async def run(self, script: str, given: Any = None) -> Any:
+        """What a script in the page answers, which it does in time or never."""
+        return await asyncio.wait_for(self.page.evaluate(script, given), 20)
 
     async def token(self) -> dict[str, Any]:
         """What the session cookie's token says."""
-        claims: dict[str, Any] = await self.page.evaluate(
+        claims: dict[str, Any] = await self.run(
             "Clerk.session.getToken().then((token) => JSON.parse(atob(token.split('.')[1]"
             ".replaceAll('-', '+').replaceAll('_', '/'))))"
         )
@@ -166,6 +193,7 @@ async def visitor(
 ) -> AsyncIterator[Visitor]:
     context = await new_context()
     context.on("console", refused_by_policy)
+    expect.set_options(timeout=PATIENCE_MS)
     yield Visitor(await context.new_page(), stage)
 
 
@@ -198,18 +226,34 @@ async def test_somebody_of_the_emulator_is_signed_in_by_a_click(visitor: Visitor
     await visitor.sees_library_of(name)
 
 
-async def test_somebody_signs_up_and_creates_the_first_organization(visitor: Visitor, stage: Stage) -> None:
-    page, email = visitor.page, f"new-{uuid4().hex[:8]}@example.test"
-    await visitor.open("/sign-up")
+async def sign_up(page: Page, email: str) -> None:
     await page.locator("input[name=emailAddress]").fill(email)
     await page.locator("input[name=password]").fill(PASSWORD)
     await page.get_by_role("button", name="Continue", exact=True).click()
     await page.get_by_role("textbox", name="verification code").press_sequentially("424242")
+
+
+async def test_somebody_signs_up_and_creates_the_first_organization(visitor: Visitor, stage: Stage) -> None:
+    page, email = visitor.page, f"new-{uuid4().hex[:8]}@example.test"
+    await visitor.open("/sign-up")
+    await sign_up(page, email)
     await expect(page.get_by_role("heading", name="Choose an organization").first).to_be_visible()
-    await page.get_by_role("button", name="New organization").click()
     await create_organization(page, name := f"First {uuid4().hex[:6]}")
     await visitor.sees_library_of(name)
     await expect(page.locator("aside")).to_contain_text(email)
+
+
+async def test_where_everybody_needs_an_organization_a_sign_up_ends_with_one(visitor: Visitor, stage: Stage) -> None:
+    page, email = visitor.page, f"new-{uuid4().hex[:8]}@example.test"
+    with stage.settings(membership_required=True):
+        await visitor.open("/sign-up")
+        await sign_up(page, email)
+        await page.locator("input[name=name]").wait_for()
+        await visitor.open()
+        await expect(page.get_by_role("heading", name="One more step")).to_be_visible()
+        await page.locator("input[name=name]").fill(name := f"Needed {uuid4().hex[:6]}")
+        await page.get_by_role("button", name="Continue").click()
+        await visitor.sees_library_of(name)
 
 
 async def test_a_page_that_needs_somebody_comes_back_after_signing_in(visitor: Visitor, stage: Stage) -> None:
@@ -241,20 +285,21 @@ async def test_signing_out_leaves_nothing_to_read(visitor: Visitor, stage: Stage
 
 
 async def create_organization(page: Page, name: str) -> None:
-    """Through the component, wherever it is open; nobody is invited."""
+    """Through the component, wherever it is open."""
     await page.locator("input[name=name]").fill(name)
-    await page.get_by_role("button", name="Create organization").last.click()
-    await page.get_by_role("button", name="Skip").click()
+    await page.get_by_role("button", name="Create organization").click()
 
 
 async def test_an_organization_made_by_the_component_works_before_its_webhook(visitor: Visitor, stage: Stage) -> None:
-    await visitor.enter(stage.person("Kay"))
+    kay = stage.person("Kay")
+    stage.organization("Acme", kay)
+    await visitor.enter(kay)
     page, name = visitor.page, f"Fresh {uuid4().hex[:6]}"
     with holding_webhooks(stage):
-        await page.locator(SWITCHER).click()
-        await page.get_by_role("button", name="Create organization").click()
+        await page.get_by_role("button", name="New organization").click()
         async with page.expect_response(re.compile("/orgs/org_")) as first:
             await create_organization(page, name)
+            await page.get_by_role("button", name="Skip").click()  # nobody is invited
         assert (await first.value).status == 200
         await visitor.sees_library_of("Your organization")  # the name comes with the webhook
         await visitor.write("Before the webhook")
@@ -266,11 +311,12 @@ async def test_an_organization_made_by_the_component_works_before_its_webhook(vi
 async def test_an_organization_made_by_a_call_works_before_its_webhook(visitor: Visitor, stage: Stage) -> None:
     await visitor.enter(stage.person("Kay"))
     with holding_webhooks(stage):
-        status = await visitor.page.evaluate(
+        status = await visitor.run(
             """async () => {
-              const organization = await Clerk.createOrganization({ name: "Called" });
-              const headers = { Authorization: `Bearer ${await Clerk.session.getToken({ organizationId: organization.id })}` };
-              return (await fetch("/api/documents", { headers })).status;
+              const { id } = await Clerk.createOrganization({ name: "Called" });
+              const token = await Clerk.session.getToken({ organizationId: id });
+              const answer = await fetch("/api/documents", { headers: { Authorization: `Bearer ${token}` } });
+              return answer.status;
             }"""
         )
         assert status == 200
@@ -287,7 +333,7 @@ async def test_after_a_switch_the_page_is_the_new_organizations(visitor: Visitor
     await visitor.enter(ada, "Acme")
     await expect(visitor.page.get_by_role("link", name="Plans of Acme")).to_be_visible()
 
-    await visitor.page.evaluate(WATCH)
+    await visitor.run(WATCH)
     await visitor.page.locator(SWITCHER).click()
     await visitor.page.locator(CHOICE, has_text="Globex").click()
     await visitor.page.wait_for_url(f"{stage.url}/orgs/{globex}")
@@ -295,7 +341,7 @@ async def test_after_a_switch_the_page_is_the_new_organizations(visitor: Visitor
     await expect(visitor.page.get_by_role("link", name="Plans of Globex")).to_be_visible()
     await expect(visitor.page.get_by_text("Plans of Acme")).to_have_count(0)
     assert (await visitor.token())["o"]["id"] == globex
-    seen = await visitor.page.evaluate("JSON.parse(sessionStorage.seen)")
+    seen = await visitor.run("JSON.parse(sessionStorage.seen)")
     assert "Acme: Plans of Acme" in seen  # the watch does see
     assert "Globex: Plans of Acme" not in seen
 
@@ -320,7 +366,7 @@ async def test_in_the_personal_account_there_are_no_documents(visitor: Visitor, 
     stage.write(ada, stage.organization("Acme", ada), "Plans of Acme")
     await visitor.enter(ada)
     await expect(visitor.page.get_by_role("link", name="Plans of Acme")).to_be_visible()
-    await visitor.page.evaluate("Clerk.setActive({ organization: null }).catch(() => undefined)")
+    await visitor.run("void Clerk.setActive({ organization: null })")
     await expect(visitor.page.get_by_role("heading", name="Choose an organization")).to_be_visible()
     await expect(visitor.page.get_by_text("Plans of Acme")).to_have_count(0)
     await visitor.page.locator(".cl-organizationList-root, .cl-organizationListPreviewButton").first.wait_for()
@@ -332,17 +378,74 @@ async def test_two_tabs_in_two_organizations_do_not_mix(visitor: Visitor, stage:
     ada = stage.person("Ada")
     acme, globex = stage.organization("Acme", ada), stage.organization("Globex", ada)
     await visitor.enter(ada, "Acme")
-    other = Visitor(await visitor.page.context.new_page(), stage)
+    other = await visitor.open_tab()
     await other.open()
-    await other.sees_library_of("Acme")
     await other.switch("Globex")
 
-    await visitor.page.bring_to_front()
-    await visitor.write("From the first tab")
-    await other.page.bring_to_front()
-    await other.write("From the second tab")
-    assert stage.titles(ada, acme) == ["From the first tab"]
-    assert stage.titles(ada, globex) == ["From the second tab"]
+    await visitor.share_focus()
+    await other.share_focus()
+    await expect(other.page.locator(SWITCHER)).to_have_text("Globex")
+    for tab, organization in ((visitor, "Acme"), (other, "Globex")):
+        await tab.come_to_front()
+        await tab.write(f"Of {organization}")
+        await tab.page.get_by_role("link", name="All documents").click()
+        await tab.sees_library_of(organization)
+        await expect(tab.page.locator(SWITCHER)).to_have_text(organization)
+    assert stage.titles(ada, acme) == ["Of Acme"]
+    assert stage.titles(ada, globex) == ["Of Globex"]
+
+
+async def test_what_a_page_asks_is_for_its_own_organization(visitor: Visitor, stage: Stage) -> None:
+    ada = stage.person("Ada")
+    acme, globex = stage.organization("Acme", ada), stage.organization("Globex", ada)
+    stage.write(ada, acme, "Plans of Acme")
+    stage.write(ada, globex, "Plans of Globex")
+    await visitor.enter(ada, "Acme")
+    other = await visitor.open_tab()
+    await other.open()
+    await other.switch("Globex")
+    ask = "({fetch}('/api/documents')).then((answer) => answer.json()).then((found) => found.map((one) => one.title))"
+    assert await visitor.run(ask.format(fetch="fetch")) == ["Plans of Globex"]  # the cookie is of all tabs
+    assert await visitor.run(ask.format(fetch="tenantry.fetch")) == ["Plans of Acme"]
+
+
+async def test_a_form_in_a_tab_behind_lands_in_its_own_organization(visitor: Visitor, stage: Stage) -> None:
+    ada = stage.person("Ada")
+    acme, globex = stage.organization("Acme", ada), stage.organization("Globex", ada)
+    await visitor.enter(ada, "Acme")
+    other = await visitor.open_tab()
+    await other.open()
+    await other.switch("Globex")
+    async with visitor.page.expect_response(
+        lambda answer: answer.request.method == "POST" and "/documents" in answer.url
+    ) as sent:
+        await visitor.fill_in("From behind")
+    assert (await sent.value).status == 303
+    assert stage.titles(ada, acme) == ["From behind"]
+    assert stage.titles(ada, globex) == []
+
+
+async def test_an_answer_for_another_organization_is_told_and_nothing_typed_is_lost(
+    visitor: Visitor, stage: Stage
+) -> None:
+    ada = stage.person("Ada")
+    stage.organization("Acme", ada)
+    globex = stage.organization("Globex", ada)
+    await visitor.enter(ada, "Acme")
+    page = visitor.page
+    await page.get_by_text("Write a new document").click()
+    await page.get_by_label("Title", exact=True).fill("Half a thought")
+    foreign = stage.deployment.clerk.emulator.mint_token(ada.id, globex, authorized_party=stage.url)
+    status = await visitor.run(
+        "(token) => tenantry.fetch('/api/documents', { headers: { Authorization: `Bearer ${token}` } })"
+        ".then((answer) => answer.status)",
+        foreign,
+    )
+    assert status == 409
+    await expect(page.get_by_role("alert").filter(has_text="This tab shows Acme")).to_be_visible()
+    await expect(page.get_by_label("Title", exact=True)).to_have_value("Half a thought")
+    await page.get_by_role("button", name="Reload").click()
+    await visitor.sees_library_of("Acme")
 
 
 async def test_a_page_of_another_organization_than_the_tokens_says_so(visitor: Visitor, stage: Stage) -> None:
@@ -392,9 +495,7 @@ async def test_a_change_of_role_shows_and_hides_the_delete_button(visitor: Visit
         await visitor.open(there)
         await expect(visitor.page.get_by_role("heading", name="Plans of Acme")).to_be_visible()
         await expect(remove).to_have_count(shown)
-    forged = await visitor.page.evaluate(
-        f"tenantry.fetch('{there}/delete', {{ method: 'POST' }}).then((a) => a.status)"
-    )
+    forged = await visitor.run(f"tenantry.fetch('{there}/delete', {{ method: 'POST' }}).then((a) => a.status)")
     assert forged == 403
     assert stage.titles(ada, acme) == ["Plans of Acme"]
 
@@ -403,21 +504,21 @@ async def test_where_only_the_invited_join_nobody_makes_an_organization(visitor:
     ada = stage.person("Ada")
     stage.organization("Acme", ada)
     await visitor.enter(ada)
+    button = visitor.page.get_by_text("New organization")
+    await expect(button).to_be_visible()
     offer = visitor.page.get_by_role("button", name="Create organization")
     await visitor.page.locator(SWITCHER).click()
     await expect(offer).to_be_visible()
-    stage.change_settings(users_may_create_organizations=False)
-    try:
+    with stage.settings(users_may_create_organizations=False):
         await visitor.open()
         await visitor.page.locator(SWITCHER).click()
         await expect(visitor.page.get_by_role("dialog").get_by_role("button", name="Manage")).to_be_visible()
         await expect(offer).to_have_count(0)
-        forged = await visitor.page.evaluate(
+        await expect(button).to_be_hidden()
+        forged = await visitor.run(
             "Clerk.createOrganization({ name: 'Forged' }).then(() => 200, (error) => error.status)"
         )
         assert forged == 403
-    finally:
-        stage.change_settings(users_may_create_organizations=True)
 
 
 async def test_a_name_that_is_markup_is_text_everywhere(visitor: Visitor, stage: Stage) -> None:
@@ -448,7 +549,7 @@ async def test_a_forged_switch_to_others_is_refused(visitor: Visitor, stage: Sta
     stage.write(zoe, globex, "Plans of Globex")
     await visitor.enter(ada)
     await visitor.sees_library_of("Acme")
-    told = await visitor.page.evaluate(
+    told = await visitor.run(
         """async (organization) => {
           const touch = await fetch(`/__clerk/v1/client/sessions/${Clerk.session.id}/touch`,
             { method: "POST", body: new URLSearchParams({ active_organization_id: organization }) });
@@ -483,3 +584,15 @@ async def test_an_expired_token_is_renewed_and_the_page_comes_back(visitor: Visi
     assert answer.status == 401
     await visitor.sees_library_of("Acme")
     await expect(visitor.page.get_by_role("link", name="Plans of Acme")).to_be_visible()
+
+
+async def test_a_link_for_somebody_else_asks_to_sign_out_first(visitor: Visitor, stage: Stage) -> None:
+    ada, grace = stage.person("Ada"), stage.person("Grace")
+    stage.organization("Acme", ada)
+    stage.organization("Globex", grace)
+    await visitor.enter(ada)
+    await visitor.sees_library_of("Acme")
+    made = stage.deployment.control("POST", "/sign-in-links", {"user": grace.id})
+    await visitor.page.goto(made["url"])
+    await visitor.page.get_by_role("button", name="Sign out and go on").click()
+    await visitor.sees_library_of("Globex")

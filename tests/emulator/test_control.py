@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict, fields
 from typing import Any
 
 import httpx
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emulator.world import Receiver, Runner, Running, wait_until
+from tenantry.emulator.control import Controls
+from tenantry.emulator.control.call import ControlForm
+from tenantry.emulator.control.routes import ROUTES
+from tenantry.emulator.control.triggers import TRIGGERS
+from tenantry.emulator.emulator import Emulator
+from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.params import Body
 from tenantry.emulator.seed import DEFAULT
+from tenantry.emulator.settings import Settings
 
 
 @pytest.fixture
@@ -272,8 +285,8 @@ EVENTS: list[tuple[str, dict[str, str]]] = [
 
 def test_every_event_can_be_made_to_happen_and_arrives(running: Running, receiver: Receiver) -> None:
     running.emulator.webhooks.add_endpoint(receiver.url)
-    for type, given in EVENTS:
-        made = ask(running, "POST", "/trigger", {"type": type, **given})
+    for type, stated in EVENTS:
+        made = ask(running, "POST", "/trigger", {"type": type, **stated})
         assert type in made["events"], (type, made)
         bodies = [ask(running, "GET", f"/deliveries/{id}")["body"]["type"] for id in made["deliveries"]]
         assert bodies == made["events"]
@@ -302,6 +315,41 @@ def test_the_backend_api_refuses_as_often_as_the_disorder_says(running: Running)
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     ask(running, "PUT", "/disorder", {})
     assert running.api.get("/users").status_code == 200
+
+
+NAMES = [
+    *("user", "organization", "role", "permission", "domain", "name", "type", "email_address", "first_name", "key"),
+    *("password", "username", "slug", "created_by", "max_allowed_memberships", "permissions", "enrollment_mode"),
+    *("verified", "app_url", "url", "secret", "events", "expires_in", "version", "azp", "twice", "slow_seconds"),
+    *(field.name for field in fields(Settings)),
+]
+TEXTS = st.text() | st.sampled_from(["acme", "ada@example.test", "org:admin", "org:reports:read", *TRIGGERS])
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+    | st.lists(TEXTS | st.integers())
+)
+
+
+@pytest.fixture(scope="module")
+def controls() -> Iterator[Controls]:
+    with closing(Emulator()) as emulator:
+        yield Controls(emulator)
+
+
+@given(data=st.data(), body=st.dictionaries(st.sampled_from(NAMES), VALUES), form=st.booleans())
+def test_whatever_a_control_is_sent_it_answers_or_refuses(
+    controls: Controls, data: st.DataObject, body: dict[str, Any], form: bool
+) -> None:
+    path = data.draw(st.sampled_from(list(ROUTES)))
+    action = data.draw(st.sampled_from(list(ROUTES[path].values())))
+    held = {name: data.draw(TEXTS) for name in re.findall(r"{(\w+)}", path)}
+    sent = ControlForm.from_pairs((name, str(value)) for name, value in body.items()) if form else Body(body)
+    with suppress(ClerkError):
+        json.dumps(controls.use(action, held, sent))
 
 
 def test_a_head_request_is_answered_like_a_get(running: Running) -> None:

@@ -138,6 +138,20 @@ def test_an_invitation_is_made_accepted_as_the_invited_and_revoked(running: Runn
     assert "kay@new.test" in load(running)
 
 
+def test_who_asks_to_be_let_in_is_let_in_or_rejected(running: Running) -> None:
+    page, store = organization(running), running.emulator.store
+    send(running, page, "POST /domains", name="new.test", enrollment_mode="automatic_suggestion")
+    for name in ("kay", "joan"):
+        user = store.users.create(NewUser(email_addresses=(f"{name}@new.test",)))
+        [suggestion] = store.state.suggestions_to(user.id)
+        store.membership_requests.ask(suggestion)
+    first, second = store.state.membership_requests
+    send(running, page, f"POST /membership-requests/{first}/accept")
+    send(running, page, f"POST /membership-requests/{second}/reject")
+    assert [each.status for each in store.state.membership_requests.values()] == ["accepted", "rejected"]
+    assert store.memberships.get(page[15:], store.users.find("kay@new.test").id)
+
+
 def test_an_organization_is_made_renamed_and_deleted(running: Running) -> None:
     made = send(running, "/organizations", "POST /organizations", name="Initech", created_by="ada@example.test")
     page = made.headers["location"]
@@ -258,7 +272,8 @@ def test_disorder_is_set_and_put_in_order_again(running: Running) -> None:
 
 def test_an_event_is_made_to_happen_from_the_page(running: Running) -> None:
     type, user = "organizationMembership.deleted", "grace@example.test"
-    send(running, "/webhooks", "POST /trigger", type=type, user=user, organization="acme")
+    made = send(running, "/webhooks", "POST /trigger", status=200, type=type, user=user, organization="acme")
+    assert "Announced organizationMembership.deleted, but no endpoint wants it" in made.text
     refused = send(running, "/webhooks", "POST /trigger", status=404, type=type, user=user, organization="acme")
     assert "is no member of Acme" in refused.text
     assert re.search(r'<option value="organizationMembership.deleted" selected>', refused.text)
@@ -323,6 +338,13 @@ def test_another_sites_name_for_this_machine_shows_nothing(running: Running) -> 
 @pytest.mark.parametrize("next", ["//evil.test/", "https://evil.test/", "/\\evil.test"])
 def test_a_form_leads_to_no_other_site(running: Running, next: str) -> None:
     response = httpx.post(running.url, data={"_do": "POST /webhooks/pause", "_next": next})
+    assert response.headers["location"] == "/"
+
+
+@pytest.mark.parametrize("next", ["url", "", "/{id}"])
+def test_a_form_whose_control_answers_a_text_leads_back(running: Running, next: str) -> None:
+    response = httpx.post(running.url, data={"_do": "POST /token", "_next": next, "user": "ada@example.test"})
+    assert response.status_code == 303
     assert response.headers["location"] == "/"
 
 

@@ -92,7 +92,7 @@ def test_what_is_as_specified_gives_no_findings(specification: Specification, bo
         (household(pets=[{"kind": "dog", "tricks": [], "lives": 1}]), "Dog", "lives", "unknown"),
         (household(pets=[{"kind": "fish"}]), "Dog", "kind", "value"),
         (household(address={"street": 1, "town": "Here"}), "Household", "address.street", "type"),
-        ([], "Household", "", "type"),
+        ([], HOUSEHOLDS, "", "type"),
     ],
 )
 def test_each_difference_is_found_where_it_is(

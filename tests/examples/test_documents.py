@@ -479,7 +479,7 @@ def test_an_expired_cookie_says_so_and_offers_to_sign_in_again(deployment: Deplo
     page = browser.get("/")
     assert (page.status_code, page.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
     assert "Your session is being renewed." in page.text
-    assert 'href="/sign-in?redirect_url=/"' in page.text
+    assert 'href="/sign-in#/?redirect_url=/"' in page.text
 
 
 @pytest.mark.attack(78)

@@ -83,7 +83,7 @@ def _summarize(clerk: LocalClerk, webhook_urls: list[str]) -> Summary:
     """What a person needs: where it is, the app's environment, who there is, a token."""
     from tenantry.dev.screen import Summary
 
-    addresses = [("Clerk emulator", clerk.url)]
+    addresses = [("Clerk emulator", clerk.url), ("Control page", f"{clerk.url}/")]
     addresses += [("Webhooks go to", url) for url in webhook_urls] or [("Webhooks go", "nowhere: see --webhook-url")]
     environment = "\n  ".join(f"export {name}={value}" for name, value in clerk.environment().items())
     tokens = [

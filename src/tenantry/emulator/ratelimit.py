@@ -27,7 +27,7 @@ INVITATIONS_BULK = Limit(50, 3600)
 class RateLimiter:
     """Counts by limit and key. `clock` is in milliseconds.
 
-    `refuses` is asked with the number of each request, and may refuse it whatever the count.
+    `refuses` is asked with the number of each request to the Backend API, and may refuse it whatever the count.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RateLimiter:
 
     def count(self, limit: Limit, key: str) -> None:
         """ClerkError 429, with the seconds until the window ends, when this request is one too many."""
-        if self._refuses(next(self._numbers)):
+        if limit == BACKEND_API and self._refuses(next(self._numbers)):
             raise _too_many(1)
         if not self.enabled:
             return

@@ -46,10 +46,16 @@ class User:
     create_organization_enabled: bool = True
     create_organizations_limit: int | None = None
     bypass_client_trust: bool = False
+    image: str | None = None  # a data: URL
 
     @property
     def primary_email(self) -> EmailAddress | None:
         return next((email for email in self.email_addresses if email.id == self.primary_email_address_id), None)
+
+    @property
+    def full_name(self) -> str:
+        """First and last name; who has neither goes by the identifier."""
+        return " ".join(name for name in (self.first_name, self.last_name) if name) or self.identifier
 
     @property
     def identifier(self) -> str:
@@ -93,7 +99,7 @@ class Membership:
 class Invitation:
     """`status`: pending, accepted or revoked; that one has expired is read off `expires_at`.
 
-    `ticket` lets whoever holds it sign up as the invited person; `domain_id` is that of a domain which invites by itself.
+    `ticket` lets whoever holds it sign up as the invited person; `domain_id` is that of a domain that invites.
     """
 
     kind: ClassVar[str] = "invitation"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from tenantry.emulator import avatars
 from tenantry.emulator.records import (
     Domain,
     EmailAddress,
@@ -22,8 +23,6 @@ from tenantry.emulator.state import State
 
 Json = dict[str, Any]
 
-# Drawn, not fetched: nothing here may need a network.
-IMAGE_URL = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 ROLE_SET_KEY = "role_set:default"
 # Who holds these may create, and keep, an organization.
 CREATOR_PERMISSIONS = frozenset({"org:sys_memberships:manage", "org:sys_memberships:read", "org:sys_profile:delete"})
@@ -41,9 +40,9 @@ def user(record: User) -> Json:
         "first_name": record.first_name,
         "last_name": record.last_name,
         "locale": record.locale,
-        "profile_image_url": IMAGE_URL,
-        "image_url": IMAGE_URL,
-        "has_image": False,
+        "profile_image_url": record.image or avatars.draw(record.full_name),
+        "image_url": record.image or avatars.draw(record.full_name),
+        "has_image": record.image is not None,
         "public_metadata": record.public_metadata,
         "private_metadata": record.private_metadata,
         "unsafe_metadata": record.unsafe_metadata,
@@ -102,7 +101,7 @@ def organization(state: State, record: Organization, *, counts: bool = True, ele
         "id": record.id,
         "name": record.name,
         "slug": record.slug,
-        "image_url": record.logo or IMAGE_URL,
+        "image_url": record.logo or avatars.draw(record.name),
         "has_image": record.logo is not None,
         "pending_invitations_count": len(pending),
         "max_allowed_memberships": record.max_allowed_memberships,
@@ -128,7 +127,7 @@ def public_organization(record: Organization) -> Json:
         "id": record.id,
         "name": record.name,
         "slug": record.slug,
-        "image_url": record.logo or IMAGE_URL,
+        "image_url": record.logo or avatars.draw(record.name),
         "has_image": record.logo is not None,
     }
 
@@ -306,9 +305,9 @@ def public_user(record: User) -> Json:
         "user_id": record.id,
         "first_name": record.first_name,
         "last_name": record.last_name,
-        "profile_image_url": IMAGE_URL,
-        "image_url": IMAGE_URL,
-        "has_image": False,
+        "profile_image_url": record.image or avatars.draw(record.full_name),
+        "image_url": record.image or avatars.draw(record.full_name),
+        "has_image": record.image is not None,
         "identifier": record.identifier,
         "username": record.username,
         "banned": record.banned,

@@ -81,7 +81,7 @@ def build_claims(instance: Instance, state: State, request: TokenRequest) -> dic
 def _active_membership(state: State, request: TokenRequest) -> Membership | None:
     session = request.session
     wanted = session.organization_id if request.organization_id is None else request.organization_id
-    if not wanted:
+    if not wanted or not state.settings.enabled:
         return None
     membership = state.membership(wanted, session.user_id)
     if membership is None:

@@ -16,11 +16,11 @@ const EXPECTED = "Tenantry-Expected-Org";
 const EXPECTED_IN_QUERY = "tenantry_expected_org";
 const MOST_TRIES = 2;
 const PATIENCE = 10_000; // ms until a page that stays hidden explains itself
-const OUT = ["not_a_member", "no_organization", "organization_deleted", "user_deleted", "user_banned", "wrong_instance"];
+const OUT = "not_a_member no_organization organization_deleted user_deleted user_banned wrong_instance".split(" ");
 const TEXT = {
   slow: "The page takes long to follow the switch.",
   refused: "The server does not accept your session. If you just signed in, check this computer's clock.",
-  mismatch: "This tab shows {organization}, but the last request was made for another organization. Nothing was changed.",
+  mismatch: "This tab shows {organization}, and the last request was for another organization. Nothing was changed.",
   denied: "Your access to {organization} has ended.",
   failed: "The page could not be updated.",
   reload: "Reload",
@@ -33,7 +33,7 @@ const TEXT = {
 let shown = { userId: settings.userId ?? "", organizationId: settings.organizationId ?? "" };
 /** Aborted when the page turns to another tenant: what was asked for the old one is not wanted any more. */
 let turn = new AbortController();
-/** Hidden while it goes to another page, or updates itself. @type {"settled" | "leaving" | "updating"} */
+/** What the page does; until it is settled it stays hidden. @type {"settled" | "leaving" | "updating" | "denied"} */
 let phase = "settled";
 /** What a component goes on with by itself, such as inviting members to a new organization. @type {Who | null} */
 let deferred = null;
@@ -113,7 +113,7 @@ function go(/** @type {string | null} */ path, count = 1) {
 
 /* ---- hiding ------------------------------------------------------------------------------------------------------ */
 
-const CLERK = "[data-clerk-component], [data-clerk-component] *";
+const CLERK = "[data-clerk-component], [data-clerk-component] *, .cl-modalBackdrop, .cl-modalBackdrop *";
 const hides = (/** @type {string} */ name, /** @type {string} */ selector) =>
   `[data-tenantry-hides=${name}] :is(${selector}, ${selector} *):not(${CLERK}, .tenantry-notice, .tenantry-notice *)`;
 const sheet = new CSSStyleSheet();
@@ -121,14 +121,14 @@ sheet.replaceSync(`
   ${hides("content", "[data-tenantry-content]")}, ${hides("main", "main")}, ${hides("body", "body")} {
     visibility: hidden !important; transition: none !important; animation: none !important;
   }
-  [data-tenantry-hides] [data-clerk-component] { visibility: visible; }
+  [data-tenantry-hides] :is([data-clerk-component], .cl-modalBackdrop) { visibility: visible; }
   .tenantry-notice {
     position: fixed; z-index: 2147483647; inset: auto 1rem 1rem; max-width: 36rem; margin: 0 auto; padding: 1rem;
     border: 1px solid; border-radius: .5rem; background: Canvas; color: CanvasText; font: 1rem/1.4 system-ui;
     visibility: visible; box-shadow: 0 .25rem 1rem rgb(0 0 0 / .3);
   }
-  .tenantry-notice p { margin: 0 0 .75rem; }
-  .tenantry-notice button { font: inherit; padding: .25rem .75rem; margin-right: .5rem; }
+  .tenantry-notice p { margin: 0 0 .75rem; color: inherit; font: inherit; }
+  .tenantry-notice button { all: revert; font: inherit; padding: .25rem .75rem; margin: 0 .5rem 0 0; }
 `);
 document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
 
@@ -140,6 +140,7 @@ function contents() {
   return main.length ? ["main", main] : ["body", document.querySelectorAll("body")];
 }
 
+const isHidden = () => "tenantryHides" in document.documentElement.dataset;
 let patience = 0;
 
 function hide() {
@@ -149,23 +150,23 @@ function hide() {
   if (!patience) patience = window.setTimeout(() => deferred || notice("slow"), PATIENCE);
 }
 
-function reveal() {
+function reveal(/** @type {typeof phase} */ next = "settled") {
   clearTimeout(patience);
   patience = 0;
   delete document.documentElement.dataset.tenantryHides;
   for (const part of contents()[1]) part.removeAttribute("aria-busy");
   document.querySelector(".tenantry-notice[data-hides]")?.remove();
-  phase = "settled";
+  phase = next;
 }
 
 /** Says something without taking the focus, so that nothing typed is lost. @param {keyof TEXT} what */
 function notice(what) {
+  if (what === "refused" && !shown.userId) reveal("leaving"); // it shows nobody's data
   document.querySelector(".tenantry-notice")?.remove();
   const box = document.createElement("div");
   box.className = "tenantry-notice";
   box.setAttribute("role", "alert");
-  const isHidden = "tenantryHides" in document.documentElement.dataset;
-  if (isHidden) box.dataset.hides = "";
+  if (isHidden()) box.dataset.hides = "";
   const text = document.createElement("p");
   text.textContent = TEXT[what].replace("{organization}", nameOf(shown));
   const reload = document.createElement("button");
@@ -177,9 +178,8 @@ function notice(what) {
   const close = document.createElement("button");
   close.textContent = TEXT.close;
   close.addEventListener("click", () => box.remove());
-  box.append(text, reload, ...(isHidden ? [] : [close]));
+  box.append(text, reload, ...(isHidden() ? [] : [close]));
   document.body.append(box);
-  if (what === "refused" && !shown.userId) reveal(); // it shows nobody's data
 }
 
 function nameOf(/** @type {Who} */ { organizationId }) {
@@ -191,7 +191,8 @@ function nameOf(/** @type {Who} */ { organizationId }) {
 
 /* ---- pages that update themselves -------------------------------------------------------------------------------- */
 
-/** @type {{open: Set<unknown>, isAsked: boolean, isSwapped: boolean, isFailed: boolean} | null} htmx's part in a switch */
+/** @typedef {{open: Set<unknown>, isAsked: boolean, isSwapped: boolean, isFailed: boolean}} Swapping */
+/** htmx's part in a switch. @type {Swapping | null} */
 let swapping = null;
 
 /** @param {Who} now */
@@ -271,7 +272,8 @@ let latest = "";
 /** @param {Who} who @returns {Promise<string>} */
 async function tokenFor(who) {
   await loaded;
-  const found = await Clerk.session?.getToken({ organizationId: who.organizationId || null });
+  if (Clerk.session?.user.id !== who.userId) return "";
+  const found = await Clerk.session.getToken({ organizationId: who.organizationId || null });
   if (found && isSame(who, shown)) latest = found;
   return found ?? "";
 }
@@ -294,10 +296,14 @@ async function fetchForTenant(input, init) {
   if (bearer && !headers.has("Authorization")) headers.set("Authorization", `Bearer ${bearer}`);
   signal.throwIfAborted();
   const response = await window.fetch(new Request(request, { headers, signal }));
-  if ([401, 403, 409].includes(response.status)) await examine(response.status, await response.clone().text());
+  if (isRefusal(response) && examine(response.status, await response.clone().text())) told.add(response);
   return response;
 }
 export { fetchForTenant as fetch };
+
+const isRefusal = (/** @type {{status: number}} */ { status }) => [401, 403, 409].includes(status);
+/** Answers that the page has been told about. @type {WeakSet<Response>} */
+const told = new WeakSet();
 
 /** Looks for a refusal of Tenantry's in an answer; the answer goes to whoever asked all the same.
  * @param {number} status @param {string} text @returns {boolean} whether the page has been told */
@@ -306,16 +312,17 @@ function examine(status, text) {
   try {
     code = JSON.parse(text).code ?? "";
   } catch {} // not a problem document: the app's own
-  if (code === "organization_mismatch") return notice("mismatch"), true;
+  if (code === "organization_mismatch") return phase === "settled" && notice("mismatch"), true;
   if (status !== 401 && status !== 403) return false;
   const event = new CustomEvent("tenantry:denied", { bubbles: true, cancelable: true, detail: { status, code } });
   if (!document.body.dispatchEvent(event) || !(OUT.includes(code) || (status === 401 && code))) return false;
   hide();
+  phase = "denied";
   notice("denied");
   return true;
 }
 
-/** htmx's requests; 2.x asks for headers at once and answers to `htmx:…Case`, 4.x takes a fetch and `htmx:…:…`. */
+/** htmx's requests: 2.x has events like `htmx:configRequest` and sends its own, 4.x has `htmx:config:request`. */
 const HTMX = {
   /** @param {any} event */
   "htmx:confirm"(event) {
@@ -339,7 +346,7 @@ const HTMX = {
     const { xhr, requestConfig } = event.detail;
     const stated = requestConfig?.headers[EXPECTED];
     if (stated !== undefined && stated !== shown.organizationId) return event.preventDefault();
-    if ([401, 403, 409].includes(xhr.status)) examine(xhr.status, xhr.responseText);
+    if (isRefusal(xhr)) examine(xhr.status, xhr.responseText);
   },
   "htmx:afterSwap"() {
     if (swapping) swapping.isSwapped = true;
@@ -349,13 +356,13 @@ const HTMX = {
 
   /** @param {any} event */
   "htmx:config:request"({ detail: { ctx } }) {
-    if (swapping) swapping.isAsked = swapping.open.add(ctx) && true;
+    if (swapping) swapping.isAsked = true;
     ctx.fetch ??= fetchForTenant;
   },
+  "htmx:before:request": (/** @type {any} */ { detail: { ctx } }) => swapping?.open.add(ctx),
   /** @param {any} event */
   "htmx:before:response"(event) {
-    const { status } = event.detail.ctx.response;
-    if ([401, 403, 409].includes(status) && document.querySelector(".tenantry-notice")) event.preventDefault();
+    if (told.has(event.detail.ctx.response.raw)) event.preventDefault();
   },
   "htmx:after:swap": () => HTMX["htmx:afterSwap"](),
   "htmx:finally:request": (/** @type {any} */ { detail: { ctx } }) => finish(ctx, ctx.status !== "swapped"),
@@ -373,11 +380,12 @@ const forms = new WeakMap();
 
 function guardForm(/** @type {SubmitEvent} */ event) {
   const form = /** @type {HTMLFormElement} */ (event.target);
-  const sender = event.submitter?.hasAttribute("formaction") ? event.submitter : form;
-  const [action, name] = sender === form ? [form.getAttribute("action"), "action"] : [sender.getAttribute("formaction"), "formaction"];
+  const isOwn = event.submitter?.hasAttribute("formaction");
+  const [sender, name] = isOwn ? [/** @type {Element} */ (event.submitter), "formaction"] : [form, "action"];
   const method = event.submitter?.getAttribute("formmethod") ?? form.getAttribute("method") ?? "";
-  const url = new URL(action || location.href, document.baseURI);
-  if (event.defaultPrevented || !shown.userId || method.toLowerCase() !== "post" || url.origin !== location.origin) return;
+  if (event.defaultPrevented || !shown.userId || method.toLowerCase() !== "post") return;
+  const url = new URL(sender.getAttribute(name) || location.href, document.baseURI);
+  if (url.origin !== location.origin) return;
   url.searchParams.set(EXPECTED_IN_QUERY, shown.organizationId);
   sender.setAttribute(name, url.href);
   const isSecond = forms.get(form) === "sent" && forms.delete(form);
@@ -385,11 +393,12 @@ function guardForm(/** @type {SubmitEvent} */ event) {
   event.preventDefault();
   if (forms.get(form) === "waiting") return;
   forms.set(form, "waiting");
-  settleCookie(shown).catch(() => {}).then(() => {
+  const resend = () => {
     forms.set(form, "sent");
     HTMLFormElement.prototype.requestSubmit.call(form, event.submitter);
     forms.delete(form);
-  });
+  };
+  settleCookie(shown).catch(() => {}).then(() => setTimeout(resend)); // not within the event: browsers ignore that
 }
 
 /* ---- components -------------------------------------------------------------------------------------------------- */
@@ -406,7 +415,7 @@ function mount() {
   }
   for (const node of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-clerk-component]"))) {
     const name = node.dataset.clerkComponent ?? "";
-    if (phase === "leaving" || mounted.has(node)) continue; // a sign-in for somebody who is signed in would navigate away
+    if (phase === "leaving" || mounted.has(node)) continue; // a sign-in, for who is signed in, would navigate away
     if (!Clerk[`mount${name}`]) throw new Error(`Clerk has no component ${name}.`);
     mounted.set(node, name);
     Clerk[`mount${name}`](node, propsOf(node));
@@ -430,9 +439,18 @@ function click(/** @type {MouseEvent} */ event) {
 
 const remember = () => sessionStorage.setItem("tenantry.shown", key(shown));
 
+/** Whether somebody signed out while the browser kept this page. */
+let isEnded = false;
+
+/** Registered before clerk-js, which writes the cookie anew from what it remembers. */
+function lookForEnd() {
+  isEnded ||= document.visibilityState === "visible" && Boolean(shown.userId) && !readCookie();
+}
+
 /** A page that the browser kept comes back as it was: only if this tab has been nowhere else meanwhile is it shown. */
 function comeBack() {
-  if (phase === "leaving" || sessionStorage.getItem("tenantry.shown") !== key(shown) || (shown.userId && !readCookie())) go(null);
+  lookForEnd();
+  if (isEnded || phase === "leaving" || sessionStorage.getItem("tenantry.shown") !== key(shown)) go(null);
   else if (Clerk?.loaded) compare(Clerk);
   else reveal();
 }
@@ -457,7 +475,8 @@ remember();
 for (const [name, handle] of Object.entries(HTMX)) document.addEventListener(name, /** @type {any} */ (handle));
 document.addEventListener("click", click);
 window.addEventListener("submit", guardForm);
-window.addEventListener("hashchange", () => "tenantryHides" in document.documentElement.dataset && !deferred && go(null));
+window.addEventListener("hashchange", () => isHidden() && !deferred && go(null)); // a component went no further
+document.addEventListener("visibilitychange", lookForEnd);
 window.addEventListener("pagehide", (event) => event.persisted && hide());
 window.addEventListener("pageshow", (event) => event.persisted && comeBack());
 /** Settled when Clerk is there. */

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.testclient import TestClient
+import httpx
 
 from emulator.world import Clock
 from tenantry.emulator.emulator import Emulator
@@ -23,16 +24,20 @@ class Browser:
     def __init__(self, emulator: Emulator, user_id: str) -> None:
         self.user_id = user_id
         self.session_id = emulator.store.clients.sign_in(client := emulator.store.clients.create(), user_id).id
-        self._http = TestClient(create_app(emulator), cookies={"__client": client.secret})
+        self._http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(emulator)),
+            base_url="http://127.0.0.1/v1",
+            cookies={"__client": client.secret},
+        )
 
     def get(self, path: str, **query: Any) -> Any:
-        return self.call("GET", path, query=query)["response"]
+        return self.call("GET", path, params=query)["response"]
 
     def post(self, path: str, **form: Any) -> Any:
-        return self.call("POST", path, form)["response"]
+        return self.call("POST", path, data=form)["response"]
 
     def patch(self, path: str, **form: Any) -> Any:
-        return self.call("PATCH", path, form)["response"]
+        return self.call("PATCH", path, data=form)["response"]
 
     def delete(self, path: str) -> Any:
         return self.call("DELETE", path)["response"]
@@ -40,9 +45,9 @@ class Browser:
     def touch(self, organization_id: str) -> Any:
         return self.post(f"/client/sessions/{self.session_id}/touch", active_organization_id=organization_id)
 
-    def call(self, method: str, path: str, form: Json | None = None, query: Json | None = None) -> Any:
+    def call(self, method: str, path: str, **more: Any) -> Any:
         """The whole answer."""
-        response = self._http.request(method, f"/v1{path}", data=form, params=query)
+        response = self.send(method, path, **more)
         assert response.status_code == 200, response.text
         return response.json()
 
@@ -51,18 +56,17 @@ class Browser:
         return str(self.error(method, path, status, **form)["code"])
 
     def error(self, method: str, path: str, status: int, **form: Any) -> Json:
-        response = self._http.request(method, f"/v1{path}", data=form)
+        response = self.send(method, path, data=form)
         assert response.status_code == status, response.text
         error: Json = response.json()["errors"][0]
         return error
 
-    def upload(self, path: str, content: bytes, status: int = 200) -> Any:
-        response = self._http.put(f"/v1{path}", files={"file": ("logo", content)})
-        assert response.status_code == status, response.text
-        return response.json()
-
-    def status_of(self, method: str, path: str, form: Json) -> int:
-        return self._http.request(method, f"/v1{path}", data=form).status_code
+    def send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """A change is sent as clerk-js sends it: as a POST that says in its query what is meant."""
+        if method not in ("GET", "POST"):
+            more["params"] = {"_method": method}
+            method = "POST"
+        return asyncio.run(self._http.request(method, path, **more))
 
 
 @dataclass
@@ -73,9 +77,8 @@ class Office:
     clock: Clock
     events: list[Event] = field(default_factory=list)
 
-    @property
-    def types(self) -> list[str]:
-        """Of the events since the last look, but for those about browsers and people."""
+    def heard(self) -> list[str]:
+        """The types of the events since the last call, but for those about sessions and people."""
         taken = [each.type for each in self.events if not each.type.startswith(("session.", "user."))]
         self.events.clear()
         return taken

@@ -18,6 +18,7 @@ def walk(running: Running) -> None:
     _walk_invitations(running, acme, ada)
     _walk_domains(running, acme)
     _walk_sessions(running, ada, ben, acme)
+    _walk_handshake(running)
     _walk_settings(running)
     _meet_errors(running, acme, ada)
     _delete_all(running, acme, ada, ben)
@@ -146,6 +147,15 @@ def _walk_sessions(running: Running, member: str, lonely: str, organization: str
     running.post("/sessions", {"user_id": member})  # removed with the person
     token = running.post("/sign_in_tokens", {"user_id": member})["id"]
     running.post(f"/sign_in_tokens/{token}/revoke")
+
+
+def _walk_handshake(running: Running) -> None:
+    """A browser comes back from a handshake with a nonce, which the app's server gives in for the cookies."""
+    query = {"redirect_url": f"{running.url}/dashboard", "format": "nonce"}
+    back = running.api.get(f"{running.url}/__clerk/v1/client/handshake", params=query).next_request
+    assert back is not None
+    nonce = back.url.params["__clerk_handshake_nonce"]
+    assert running.get("/clients/handshake_payload", nonce=nonce)["directives"]
 
 
 def _walk_settings(running: Running) -> None:

@@ -64,7 +64,8 @@ def _describe(error: ValidationError, schema: Json, definitions: Json, where: st
             unknown = error.instance.keys() - error.schema["properties"].keys()
             yield from (Finding(owner, within + name, "unknown") for name in unknown)
         case "type":
-            yield Finding(owner, path, "type")
+            # A whole body of another type tells of the operation, not of what it should have been.
+            yield Finding(owner if error.absolute_path else where, path, "type")
         case _:
             yield Finding(owner, path, "value")
 

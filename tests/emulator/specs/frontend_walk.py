@@ -14,7 +14,6 @@ from emulator.specs.apis import FRONTEND
 from emulator.specs.recording import Recording, operations
 from emulator.world import Running
 from tenantry.emulator.frontend_api.render.attempts import PEOPLE_STRATEGY
-from tenantry.emulator.frontend_api.render.attempts import PEOPLE_STRATEGY
 
 PASSWORD = "correct horse battery"
 CODE = "424242"  # what development instances take for every address
@@ -93,6 +92,7 @@ def walk(browsers: Browsers) -> None:
     _walk_profile(browsers)
     _walk_organization(browsers)
     _meet_errors(browsers)
+    _meet_refusals(browsers)
 
 
 def _look_around(browsers: Browsers) -> None:
@@ -105,8 +105,6 @@ def _look_around(browsers: Browsers) -> None:
         browser.get("/client")
         browser.delete("/client")
         browser.post("/dev_browser")
-        browser.get("/health")
-        browser.http.get("../.well-known/jwks.json").raise_for_status()
         browser.get("/health")
         browser.http.get("../.well-known/jwks.json").raise_for_status()
 
@@ -138,41 +136,40 @@ def _sign_in(browsers: Browsers) -> None:
         browser.post(f"{path}/attempt_first_factor", strategy="password", password=PASSWORD)
         browser.get("/client")
     _choose_person(browsers)
-    _choose_person(browsers)
     _reset_password(browsers)
     with browsers.open() as browser:
         user = browsers.running.get("/users", email_address="ada@example.test")[0]["id"]
         ticket = browsers.running.post("/sign_in_tokens", {"user_id": user})["token"]
         browser.post("/client/sign_ins", strategy="ticket", ticket=ticket)
     with browsers.open() as browser:
+        ticket = browsers.running.post("/sign_in_tokens", {"user_id": user})["token"]
+        link = {"ticket": ticket, "redirect_url": f"{browsers.running.url}/back"}
+        assert browser.http.get("/tickets/accept", params=link).status_code == 303
+        browser.error(400, "GET", "/tickets/accept", **link)
+    with browsers.open() as browser:
         browser.error(422, "POST", "/client/sign_ins", identifier="nobody@example.test")
         browser.error(422, "POST", "/client/sign_ins", identifier="ada@example.test", password="wrong")
 
 
 def _choose_person(browsers: Browsers) -> None:
-    """Signing in as one of the people, by what stands in for a provider's page."""
+    """Being one of the people, by what stands in for a provider's page; at a sign-up that leads to a sign-in."""
+    ada = browsers.running.get("/users", email_address="ada@example.test")[0]["id"]
+    form = {"strategy": PEOPLE_STRATEGY, "redirect_url": f"{browsers.running.url}/back"}
     with browsers.open() as browser:
-        form = {"strategy": PEOPLE_STRATEGY, "redirect_url": f"{browsers.running.url}/back"}
         begun = browser.post("/client/sign_ins", **form)
-        page = begun["first_factor_verification"]["external_verification_redirect_url"]
-        browser.http.get(page).raise_for_status()
-        ada = browsers.running.get("/users", email_address="ada@example.test")[0]["id"]
-        chosen = browser.http.post(page, data={"attempt": begun["id"], "user_id": ada})
-        assert chosen.status_code == 303
+        _choose(browser, begun["id"], begun["first_factor_verification"], ada)
         assert browser.get(f"/client/sign_ins/{begun['id']}")["status"] == "complete"
+    with browsers.open() as browser:
+        begun = browser.post("/client/sign_ups", **form)
+        _choose(browser, begun["id"], begun["verifications"]["external_account"], ada)
+        browser.get(f"/client/sign_ups/{begun['id']}")
+        assert browser.post("/client/sign_ins", transfer=True)["status"] == "complete"
 
 
-def _choose_person(browsers: Browsers) -> None:
-    """Signing in as one of the people, by what stands in for a provider's page."""
-    with browsers.open() as browser:
-        form = {"strategy": PEOPLE_STRATEGY, "redirect_url": f"{browsers.running.url}/back"}
-        begun = browser.post("/client/sign_ins", **form)
-        page = begun["first_factor_verification"]["external_verification_redirect_url"]
-        browser.http.get(page).raise_for_status()
-        ada = browsers.running.get("/users", email_address="ada@example.test")[0]["id"]
-        chosen = browser.http.post(page, data={"attempt": begun["id"], "user_id": ada})
-        assert chosen.status_code == 303
-        assert browser.get(f"/client/sign_ins/{begun['id']}")["status"] == "complete"
+def _choose(browser: Browser, attempt: str, verification: dict[str, str], user: str) -> None:
+    page = verification["external_verification_redirect_url"]
+    browser.http.get(page).raise_for_status()
+    assert browser.http.post(page, data={"attempt": attempt, "user_id": user}).status_code == 303
 
 
 def _reset_password(browsers: Browsers) -> None:
@@ -196,12 +193,8 @@ def _walk_sessions(browsers: Browsers) -> None:
         browser.post(f"/me/sessions/{other.session}/revoke")
         browser.post(f"{path}/verify", level="first_factor")
         browser.post(f"{path}/verify/prepare_first_factor", strategy="email_code")
-        browser.post(f"{path}/verify/prepare_first_factor", strategy="email_code")
         browser.post(f"{path}/verify/attempt_first_factor", strategy="password", password=PASSWORD)
         browser.error(404, "POST", f"{path}/tokens/no-such-template")
-        for level in ("first", "second"):
-            browser.error(400, "POST", f"{path}/verify/attempt_{level}_factor", strategy="phone_code", code=CODE)
-        _shake_hands(browsers, browser)
         for level in ("first", "second"):
             browser.error(400, "POST", f"{path}/verify/attempt_{level}_factor", strategy="phone_code", code=CODE)
         _shake_hands(browsers, browser)
@@ -210,12 +203,6 @@ def _walk_sessions(browsers: Browsers) -> None:
         browser.post(f"/client/sessions/{browser.session}/remove")
     with browsers.open("ben") as browser:
         browser.delete("/client/sessions")
-
-
-def _shake_hands(browsers: Browsers, browser: Browser) -> None:
-    for form in ("nonce", "token"):
-        query = {"redirect_url": f"{browsers.running.url}/dashboard", "format": form}
-        assert browser.http.get("/client/handshake", params=query).status_code == 307
 
 
 def _shake_hands(browsers: Browsers, browser: Browser) -> None:
@@ -255,8 +242,9 @@ def _walk_organization(browsers: Browsers) -> None:
         ben.error(404, "GET", path)
         ben.error(422, "POST", "/organizations")
         _walk_invitations(ada, ben, path)
+        _sign_up_invited(browsers, path)
         _walk_memberships(ada, ben, path)
-        _walk_domains(browsers, ada, path)
+        _walk_domains(ada, path)
         _walk_requests(ada, {"reject": ben, "accept": cleo}, path)
         _walk_logo(ada, path)
         ada.delete(path)
@@ -274,6 +262,16 @@ def _walk_invitations(ada: Browser, ben: Browser, organization: str) -> None:
     ben.post(f"/me/organization_invitations/{invitation}/accept")
 
 
+def _sign_up_invited(browsers: Browsers, organization: str) -> None:
+    """By the link in the invitation's mail."""
+    new = {"email_address": "gus@example.test", "role": "org:member", "redirect_url": "https://app.test/join"}
+    invitation = browsers.running.post(f"{organization}/invitations", new)
+    ticket = httpx.URL(invitation["url"]).params["__clerk_ticket"]
+    with browsers.open() as browser:
+        begun = browser.post("/client/sign_ups", strategy="ticket", ticket=ticket)
+        assert browser.patch(f"/client/sign_ups/{begun['id']}", password=PASSWORD)["status"] == "complete"
+
+
 def _walk_memberships(ada: Browser, ben: Browser, organization: str) -> None:
     path = f"{organization}/memberships"
     ada.get(path)
@@ -288,7 +286,7 @@ def _walk_memberships(ada: Browser, ben: Browser, organization: str) -> None:
     ben.delete(f"/me{organization.replace('organizations', 'organization_memberships')}")
 
 
-def _walk_domains(browsers: Browsers, ada: Browser, organization: str) -> None:
+def _walk_domains(ada: Browser, organization: str) -> None:
     path = f"{organization}/domains"
     acme = ada.post(path, name="acme.test")["id"]
     ada.get(f"{path}/{acme}")
@@ -316,6 +314,19 @@ def _walk_logo(ada: Browser, organization: str) -> None:
     ada.http.post(f"{organization}/logo", params=query, files={"file": file}).raise_for_status()
     ada.get(organization)
     ada.delete(f"{organization}/logo")
+
+
+def _meet_refusals(browsers: Browsers) -> None:
+    """Where organizations are off, everything about them is refused."""
+    settings = "/instance/organization_settings"
+    with browsers.open("ada") as ada:
+        browsers.running.patch(settings, {"enabled": False})
+        for method, route in operations(FRONTEND.routes):
+            if "organization" in route:
+                assert ada.request(method, re.sub("{[^}]*}", "nothing", route.removeprefix("/v1"))).status_code >= 400
+        ada.get("/environment")
+        ada.get("/me")
+        browsers.running.patch(settings, {"enabled": True})
 
 
 def _meet_errors(browsers: Browsers) -> None:

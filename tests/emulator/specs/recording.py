@@ -60,6 +60,6 @@ def _read_body(response: httpx.Response) -> Any:
     raw = response.read()
     if not raw:
         return None
-    if response.headers.get("content-type", "").startswith("application/json"):
+    if response.headers.get("content-type") == "application/json":  # nothing more, or Clerk's Node client reads a text
         return response.json()
     return response.text

@@ -44,7 +44,7 @@ def _summary() -> Iterator[str]:
     yield from ("| | Specification | Operations | Supported |", "|---|---|---|---|")
     for api in (BACKEND, FRONTEND):
         listed = api.specification.operations.values()
-        supported = sum(_is_supported(api, operation) for operation in listed)
+        supported = sum(_support(api, operation) == "yes" for operation in listed)
         yield f"| {api.title} | `{FILES[api.name]}` | {len(listed)} | {supported} |"
     yield ""
 
@@ -53,7 +53,7 @@ def _api(api: Api) -> Iterator[str]:
     yield from (f"## {api.title}", "")
     listed = sorted(api.specification.operations.values(), key=lambda operation: operation.tag)
     groups = [(tag, list(tagged)) for tag, tagged in groupby(listed, key=lambda operation: operation.tag)]
-    begun = [any(_is_supported(api, operation) for operation in tagged) for _, tagged in groups]
+    begun = [any(_support(api, operation) != "no" for operation in tagged) for _, tagged in groups]
     for tag, tagged in compress(groups, begun):
         yield from _group(api, tag, tagged)
     yield from ("### Nothing of", "", "| Group | Operations |", "|---|---|")
@@ -69,9 +69,8 @@ def _group(api: Api, tag: str, tagged: list[Operation]) -> Iterator[str]:
     gaps = _gaps(api.name)
     yield from (f"### {tag}", "", "| Method | Path | Supported | Differs |", "|---|---|---|---|")
     for operation in tagged:
-        supported = _answer(api, operation)
         notes = ", ".join(str(number) for number, gap in enumerate(gaps, 1) if operation.name in gap.where)
-        yield f"| {operation.method} | `{operation.path}` | {supported} | {notes} |"
+        yield f"| {operation.method} | `{operation.path}` | {_support(api, operation)} | {notes} |"
     yield ""
 
 
@@ -102,19 +101,15 @@ def _gaps(spec: Name) -> list[Gap]:
 
 
 def _list(names: Iterable[str]) -> str:
-    return "<br>".join(f"`{name}`" for name in names)
+    return "<br>".join(f"`{name}`" if name else "the body" for name in names)
 
 
-def _answer(api: Api, operation: Operation) -> str:
-    if not _is_supported(api, operation):
-        return "no"
-    refused = map(same_for_any_name, ledger.refused(api.name))
-    return "refused" if same_for_any_name(operation.name) in refused else "yes"
-
-
-def _is_supported(api: Api, operation: Operation) -> bool:
-    served = {same_for_any_name(f"{method} {path}") for method, path in operations(api.routes)}
-    return same_for_any_name(operation.name) in served
+def _support(api: Api, operation: Operation) -> str:
+    name = same_for_any_name(operation.name)
+    if name in map(same_for_any_name, ledger.refused(api.name)):
+        return "refused"
+    served = (same_for_any_name(f"{method} {path}") for method, path in operations(api.routes))
+    return "yes" if name in served else "no"
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ async def show_library(
 
 @router.get("/sign-in")
 async def show_sign_in(request: Request) -> HTMLResponse:
-    """For everybody: who is signed in already is sent on by the component."""
+    """For everybody: the component sends on who is signed in already."""
     return render(request, "sign_in.html")
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tenantry.emulator.backend_api import (
+    clients,
     domains,
     instance,
     invitations,
@@ -101,6 +102,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/sessions/{session_id}": {"GET": sessions.get},
     "/sessions/{session_id}/revoke": {"POST": sessions.revoke},
     "/sessions/{session_id}/tokens": {"POST": sessions.create_token},
+    "/clients/handshake_payload": {"GET": clients.get_handshake_payload},
     "/sign_in_tokens": {"POST": sessions.create_sign_in_token},
     "/sign_in_tokens/{sign_in_token_id}/revoke": {"POST": sessions.revoke_sign_in_token},
     "/instance": {"GET": instance.get},

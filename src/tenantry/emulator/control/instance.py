@@ -25,7 +25,6 @@ class Setting:
     kind: Kind
     value: Any
     choices: tuple[str, ...] = ()
-    optional: bool = False
 
 
 def show_state(call: Call) -> Json:
@@ -71,7 +70,7 @@ def _setting(name: str, hint: Any, state: State) -> Setting:
     value = getattr(state.settings, name)
     if get_origin(hint) in (Union, types.UnionType):
         [inner] = [each for each in get_args(hint) if each is not type(None)]
-        return replace(_setting(name, inner, state), optional=True)
+        return _setting(name, inner, state)
     if get_origin(hint) is Literal:
         return Setting(name, "choice", value, get_args(hint))
     if get_origin(hint) is tuple:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from tenantry.emulator import errors, render
 from tenantry.emulator.control.call import Call, Json
-from tenantry.emulator.records import Domain, Invitation, Membership, Organization, Role
+from tenantry.emulator.records import Domain, Invitation, Membership, MembershipRequest, Organization, Role
 from tenantry.emulator.store.invitations import NewInvitation
 from tenantry.emulator.store.users import NewUser
 
@@ -84,6 +86,15 @@ def accept_invitation(call: Call) -> Json:
     return _shown(call, accept(call, call.store.invitations.get(call.path["invitation_id"])))
 
 
+def accept_request(call: Call) -> Json:
+    """Lets in who has asked for it, by a domain's suggestion."""
+    return asdict(call.store.membership_requests.accept(_request(call)))
+
+
+def reject_request(call: Call) -> Json:
+    return asdict(call.store.membership_requests.reject(_request(call)))
+
+
 def add_domain(call: Call) -> Json:
     """`organization`, `name`; also `enrollment_mode`, and `verified`, which it is unless that is false."""
     call.body.only("organization", "name", "enrollment_mode", "verified")
@@ -131,6 +142,13 @@ def _domain(call: Call) -> Domain:
     if domain is None:
         raise errors.not_found("organization domain", call.path["domain_id"])
     return domain
+
+
+def _request(call: Call) -> MembershipRequest:
+    request = call.state.membership_requests.get(call.path["request_id"])
+    if request is None:
+        raise errors.not_found("organization membership request", call.path["request_id"])
+    return request
 
 
 def _shown(call: Call, membership: Membership) -> Json:

@@ -39,6 +39,8 @@ ROUTES: dict[str, dict[str, Action]] = {
     "/invitations": {"POST": organizations.invite},
     "/invitations/{invitation_id}/accept": {"POST": organizations.accept_invitation},
     "/invitations/{invitation_id}/revoke": {"POST": organizations.revoke_invitation},
+    "/membership-requests/{request_id}/accept": {"POST": organizations.accept_request},
+    "/membership-requests/{request_id}/reject": {"POST": organizations.reject_request},
     "/domains": {"POST": organizations.add_domain},
     "/domains/{domain_id}": {"PATCH": organizations.update_domain, "DELETE": organizations.remove_domain},
     "/roles": {"GET": roles.list_roles, "POST": roles.create_role},

@@ -159,8 +159,8 @@ def _sign_in(call: Call) -> Session:
 
 
 def _sign_in_without_organization(call: Call) -> Session:
-    if not call.state.settings.membership_required:
-        message = "A session is pending only where membership is required: turn the setting membership_required on."
+    if not call.state.settings.needs_organization:
+        message = "A session is pending only where membership is required: turn enabled and membership_required on."
         raise ClerkError(422, "form_param_value_invalid", message)
     return call.store.sessions.create(_user(call).id, "")
 

@@ -19,7 +19,9 @@ _MANAGE, _READ = "org:sys_domains:manage", "org:sys_domains:read"
 def list_domains(call: Call) -> Json:
     organization_id = membership_of(call, _READ, _MANAGE).organization_id
     verified, modes = call.query.flag("verified"), call.query.texts("enrollment_mode")
-    found = [each for each in call.store.state.domains_of(organization_id) if not modes or each.enrollment_mode in modes]
+    found = [
+        each for each in call.store.state.domains_of(organization_id) if not modes or each.enrollment_mode in modes
+    ]
     found = [each for each in found if verified is None or (each.verified_at is not None) is verified]
     return listing.page(call, found, lambda each: _show(call, each))
 

@@ -56,5 +56,3 @@ def _choose_organization(call: Call, session: Session | None) -> Session | None:
     if not wanted and state.settings.needs_organization:
         return session
     return call.store.sessions.activate(session, wanted or None)
-
-

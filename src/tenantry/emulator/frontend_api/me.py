@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tenantry.emulator import errors
+from tenantry.emulator.frontend_api import images
 from tenantry.emulator.frontend_api.call import Call, Json
 from tenantry.emulator.frontend_api.render.users import email_address as render_email
 from tenantry.emulator.frontend_api.render.users import user as render_user
@@ -111,19 +112,29 @@ def attempt_email_verification(call: Call) -> Json:
     return render_email(call.store.users.update_email(email.id, verified=True, primary=None))
 
 
-def refuse_image(call: Call) -> Json:
-    _ = call.session
-    raise errors.ClerkError(422, "image_upload_not_supported", "The emulator keeps no images.", param="file")
+def set_image(call: Call) -> Json:
+    user, image = call.user, images.read_upload(call.raw, call.content_type)
+    call.store.users.update(user.id, {"image": image})
+    return {"object": "image", "id": call.store.identifiers.new("img"), "name": "profile", "public_url": image}
 
 
 def delete_image(call: Call) -> Json:
-    raise errors.not_found("image of user", call.user.id)
+    user = call.user
+    if user.image is None:
+        raise errors.ClerkError(404, "image_not_found", "Image not found.")
+    call.store.users.update(user.id, {"image": None})
+    return {"object": "image", "deleted": True}
+
+
+def refuse_external_account(call: Call) -> Json:
+    """The page of people stands for no account that could be connected."""
+    message = f"{call.user.identifier} cannot connect an account of another provider: the emulator has none."
+    raise errors.ClerkError(422, "oauth_provider_not_enabled", message, param="strategy")
 
 
 def create_service_token(call: Call) -> Json:
-    service = call.form.need("service")
-    _ = call.session
-    raise errors.not_found("integration", service)
+    """There are no integrations with other services."""
+    raise errors.not_found(f"integration for {call.user.identifier}", call.form.need("service"))
 
 
 def _email(call: Call) -> EmailAddress:

@@ -1,4 +1,4 @@
-"""`/v1/me/organization_...`: the organizations of the person who asks, and those they are invited or suggested to join."""
+"""`/v1/me/organization_...`: the person's organizations, and those they are invited or suggested to join."""
 
 from __future__ import annotations
 

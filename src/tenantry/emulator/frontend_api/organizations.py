@@ -10,7 +10,6 @@ from tenantry.emulator.frontend_api import images, listing
 from tenantry.emulator.frontend_api.call import Call
 from tenantry.emulator.frontend_api.render import organizations as render
 from tenantry.emulator.records import Membership, Organization
-from tenantry.emulator.store.organizations import may_create
 
 Json = dict[str, Any]
 
@@ -21,7 +20,7 @@ def create(call: Call) -> Json:
     call.form.only("name", "slug")
     user = call.user
     check_enabled(call)
-    if not may_create(call.store.state, user):
+    if not (call.store.state.settings.users_may_create_organizations and user.create_organization_enabled):
         message = "Organization creation is not enabled for this user."
         raise errors.refused("user_create_organization_not_enabled", message)
     name, slug = call.form.need("name"), call.form.text("slug") or None
@@ -89,9 +88,7 @@ def membership_of(call: Call, *permissions: str) -> Membership:
     check_enabled(call)
     membership = call.store.state.membership(_id(call), user.id)
     if membership is None:
-        message = (
-            "Current user is not a member of the organization. Only organization members can perform this action."
-        )
+        message = "Current user is not a member of the organization. Only organization members can perform this action."
         raise errors.refused("not_a_member_in_organization", message)
     if permissions and not any(call.store.state.holds(membership, each) for each in permissions):
         message = "Current user is missing an organization permission."

@@ -1,24 +1,18 @@
-"""The page of people: where "Continue with a seeded person" leads, as a provider's own page would be."""
+"""The page of people: where "Continue with Seeded person" leads, as a provider's own page would be."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
-import jinja2
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.frontend_api.call import Call
+from tenantry.emulator.frontend_api.pages import HEADERS, refuse, render_page
 from tenantry.emulator.records import SignIn, SignUp, User
 from tenantry.emulator.state import State
 
 _MOST = 50
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "same-origin",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +30,7 @@ def show(call: Call) -> Response:
     try:
         attempt = _attempt(call, call.query.text("attempt") or "")
     except ClerkError as error:
-        return _refuse(error)
+        return refuse(error)
     state, wanted = call.store.state, (call.query.text("query") or "").lower()
     found = [user for user in state.users.values() if wanted in f"{_name(user)} {user.identifier}".lower()]
     page = {
@@ -46,7 +40,7 @@ def show(call: Call) -> Response:
         "left_out": max(len(found) - _MOST, 0),
         "is_searchable": len(state.users) > 8,
     }
-    return _render("people.html", page)
+    return render_page("people.html", page)
 
 
 def choose(call: Call) -> Response:
@@ -59,8 +53,8 @@ def choose(call: Call) -> Response:
         else:
             _sign_in(call, attempt, user)
     except ClerkError as error:
-        return _refuse(error)
-    return RedirectResponse(attempt.redirect_url or "/", 303, headers=_HEADERS)
+        return refuse(error)
+    return RedirectResponse(attempt.redirect_url or "/", 303, headers=HEADERS)
 
 
 def _sign_in(call: Call, attempt: SignIn, user: User) -> None:
@@ -90,22 +84,3 @@ def _person(state: State, user: User) -> Person:
 
 def _name(user: User) -> str:
     return " ".join(filter(None, (user.first_name, user.last_name))) or user.identifier
-
-
-def _refuse(error: ClerkError) -> Response:
-    return _render("refused.html", {"message": error.message}, error.status)
-
-
-def _render(template: str, context: dict[str, object], status: int = 200) -> Response:
-    return HTMLResponse(_templates().get_template(template).render(context), status, headers=_HEADERS)
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("tenantry.emulator.frontend_api"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -27,6 +27,7 @@ from tenantry.emulator.frontend_api import (
     sessions,
     sign_ins,
     sign_ups,
+    tickets,
 )
 from tenantry.emulator.frontend_api.call import Handler, create_endpoint
 from tenantry.emulator.http import write_error
@@ -69,7 +70,8 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/me/metadata": {"PATCH": me.merge_metadata},
     "/v1/me/change_password": {"POST": me.change_password},
     "/v1/me/remove_password": {"POST": me.remove_password},
-    "/v1/me/profile_image": {"POST": me.refuse_image, "DELETE": me.delete_image},
+    "/v1/me/profile_image": {"POST": me.set_image, "DELETE": me.delete_image},
+    "/v1/me/external_accounts": {"POST": me.refuse_external_account},
     "/v1/me/email_addresses": {"POST": me.create_email},
     "/v1/me/email_addresses/{email_id}": {"GET": me.get_email, "DELETE": me.delete_email},
     "/v1/me/email_addresses/{email_id}/prepare_verification": {"POST": me.prepare_email_verification},
@@ -130,6 +132,7 @@ BARE: dict[str, dict[str, Handler]] = {
     "/v1/health": {"GET": environment.check_health},
     "/v1/dev_browser": {"POST": clients.create_dev_browser},
     "/v1/client/handshake": {"GET": handshake.go_back},
+    "/v1/tickets/accept": {"GET": tickets.accept},
     "/v1/client/sessions/{session_id}/tokens": {"POST": sessions.create_token},
     "/v1/client/sessions/{session_id}/tokens/{template_name}": {"POST": sessions.create_token_from_template},
     "/v1/me/email_addresses": {"GET": me.list_emails},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tenantry.emulator import errors
 from tenantry.emulator.frontend_api.call import Call, Json
+from tenantry.emulator.frontend_api.organizations import check_enabled
 from tenantry.emulator.frontend_api.render import attempts
 from tenantry.emulator.frontend_api.render.clients import session as render_session
 from tenantry.emulator.frontend_api.render.clients import session_core
@@ -133,6 +134,8 @@ def _wanted(call: Call, session: Session, param: str) -> str | None:
     if stated is None or (not stated and state.settings.needs_organization):
         return session.organization_id
     wanted = state.organization_by_slug.get(stated, stated)
+    if wanted:
+        check_enabled(call)
     if wanted and state.membership(wanted, session.user_id) is None:
         message = "You are not a member of this organization, or there is none with this id."
         raise errors.refused("organization_not_found_or_unauthorized", message)
@@ -154,7 +157,9 @@ def _core(call: Call, session: Session) -> dict[str, object]:
 
 
 def _activity(session: Session) -> Shown:
-    return {"object": "session_activity", "id": session.id.replace("sess_", "sess_activity_"), "is_mobile": False}
+    id = session.id.replace("sess_", "sess_activity_")
+    place = {"ip_address": "127.0.0.1", "city": "This machine", "country": "localhost"}
+    return {"object": "session_activity", "id": id, "is_mobile": False, **place}
 
 
 def _show_verification(call: Call, session: Session, status: str, first_factor: Shown | None) -> Json:

@@ -42,12 +42,14 @@ class Clients:
         """Those that are alive, in the order of sign-in."""
         state = self._core.state
         found = [state.sessions[id] for id in state.sessions_of_client.get(client.id, {})]
-        return [session for session in found if session.is_alive]
+        return [session for session in found if session.is_alive and session.expire_at > self._core.clock()]
 
     def session(self, client: Client, id: str | None = None) -> Session | None:
-        """The live session with this id, else the one last active; of this client alone."""
+        """The live session with this id; without an id the one last active, or else the newest. This client's alone."""
+        alive = self.sessions_of(client)
         wanted = id or self._core.state.clients[client.id].last_active_session_id
-        return next((session for session in self.sessions_of(client) if session.id == wanted), None)
+        found = next((session for session in alive if session.id == wanted), None)
+        return found if found or id or not alive else alive[-1]
 
     def signed_in_at(self, client: Client) -> int:
         """When the last of its live sessions began; 0 without one."""

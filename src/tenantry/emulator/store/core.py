@@ -74,7 +74,9 @@ class Core:
     def subscribe(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
-    def follow(self, record_type: type[Record], *, changed: Follower | None = None, deleted: Follower | None = None) -> None:
+    def follow(
+        self, record_type: type[Record], *, changed: Follower | None = None, deleted: Follower | None = None
+    ) -> None:
         """Rules about other records: called with each one created or updated, or deleted, after the listeners."""
         if changed:
             self._on_change[record_type.kind].append(changed)

@@ -72,9 +72,7 @@ class Domains:
             raise ClerkError(422, "organization_domain_mismatch", message, param="affiliation_email_address")
         self._check_unverified(domain)
         expires = self._core.clock() + codes.LIFE
-        return self._core.update(
-            domain, affiliation_email_address=address, code_expires_at=expires, code_attempts=0
-        )
+        return self._core.update(domain, affiliation_email_address=address, code_expires_at=expires, code_attempts=0)
 
     def try_code(self, domain: Domain, code: str) -> Domain:
         """The domain, verified. ClerkError when the code is wrong, came too late, or too many were tried."""

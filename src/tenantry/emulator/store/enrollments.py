@@ -13,7 +13,7 @@ class Enrollments:
     def __init__(self, core: Core, invitations: Invitations) -> None:
         self._core = core
         self._invitations = invitations
-        core.follow(Domain, changed=self._offer_to_all, deleted=self._forget_domain)
+        core.follow(Domain, changed=self._offer_to_all, deleted=self.withdraw)
         core.follow(User, changed=self._offer_all, deleted=self._forget_user)
         core.follow(Membership, changed=self._settle)
 
@@ -73,9 +73,6 @@ class Enrollments:
         for suggestion in state.suggestions_to(membership.user_id):
             if suggestion.organization_id == organization_id and suggestion.status != "completed":
                 self._core.update(suggestion, status="completed")
-
-    def _forget_domain(self, domain: Domain) -> None:
-        self.withdraw(domain)
 
     def _forget_user(self, user: User) -> None:
         state = self._core.state

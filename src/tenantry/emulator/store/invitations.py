@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 from tenantry.emulator import errors, render
 from tenantry.emulator.records import Domain, Invitation, Membership, Metadata, Organization, Role
@@ -131,7 +131,7 @@ class Invitations:
         if not new.redirect_url:
             return None
         status = "sign_in" if new.email_address in self._core.state.user_by_email else "sign_up"
-        parts = urlsplit(new.redirect_url)
+        parts = _split(new.redirect_url)
         query = [parts.query] if parts.query else []
         query.append(urlencode({"__clerk_ticket": ticket, "__clerk_status": status}))
         return urlunsplit(parts._replace(query="&".join(query)))
@@ -162,6 +162,17 @@ class Invitations:
         if membership is None or not state.holds(membership, MANAGE):
             message = f"{param} must be a member who may manage memberships of the organization."
             raise errors.refused("not_an_admin_in_organization", message)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = SplitResult("", "", "", "", "")
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        message = "The provided redirect url is not in a valid format; write something like http://127.0.0.1:8000/join."
+        raise errors.ClerkError(422, "invalid_redirect_url", message, param="redirect_url")
+    return parts
 
 
 def _duplicate(message: str, addresses: list[str]) -> errors.ClerkError:

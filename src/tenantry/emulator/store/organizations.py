@@ -6,8 +6,7 @@ import re
 from typing import Any
 
 from tenantry.emulator import errors
-from tenantry.emulator.records import Metadata, Organization, Record, User
-from tenantry.emulator.state import State
+from tenantry.emulator.records import Metadata, Organization, Record
 from tenantry.emulator.store import metadata
 from tenantry.emulator.store.core import Core
 from tenantry.emulator.store.memberships import Memberships
@@ -149,11 +148,6 @@ class Organizations:
         slug = slugify(name) or "org"
         taken = self._core.state.organization_by_slug
         return slug if slug not in taken else f"{slug}-{self._core.identifiers.hex(10)}"
-
-
-def may_create(state: State, user: User) -> bool:
-    """Whether this person may create organizations, as their own page says."""
-    return state.settings.users_may_create_organizations and user.create_organization_enabled
 
 
 def slugify(name: str) -> str:

@@ -145,7 +145,7 @@ class Sessions:
             raise errors.refused("organization_not_found_or_unauthorized", message, status=404)
 
     def _initial_organization(self, user_id: str, organization_id: str | None) -> str | None:
-        if organization_id == "":
+        if organization_id == "" or not self._core.state.settings.enabled:
             return None
         if organization_id:
             self._check_member(user_id, organization_id)

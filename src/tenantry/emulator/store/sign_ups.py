@@ -12,6 +12,7 @@ from tenantry.emulator.store.clients import Clients
 from tenantry.emulator.store.codes import check_code
 from tenantry.emulator.store.core import Core
 from tenantry.emulator.store.invitations import Invitations
+from tenantry.emulator.store.memberships import check_room
 from tenantry.emulator.store.users import NewUser, Users, checked_email, hash_password
 
 REQUIRED = ("email_address", "password")
@@ -102,18 +103,24 @@ class SignUps:
     def _proceed(self, sign_up: SignUp) -> SignUp:
         if missing_fields(sign_up) or unverified_fields(sign_up) or sign_up.email_address is None:
             return sign_up
-        now = self._core.clock()
+        invitation, now = self._usable_invitation(sign_up), self._core.clock()
         kept = ("first_name", "last_name", "password", "unsafe_metadata")
         fields = {name: getattr(sign_up, name) for name in kept} | {"password_updated_at": now}
         user = self._users.create(NewUser(email_addresses=(sign_up.email_address,), fields=fields))
-        organization_id = self._join(sign_up, user.id)
-        session = self._clients.sign_in(self._clients.get(sign_up.client_id), user.id, organization_id)
+        if invitation:
+            self._invitations.accept(invitation, user.id)
+        joined = invitation.organization_id if invitation else None
+        session = self._clients.sign_in(self._clients.get(sign_up.client_id), user.id, joined)
         return self._update(sign_up, user_id=user.id, session_id=session.id)
 
-    def _join(self, sign_up: SignUp, user_id: str) -> str | None:
+    def _usable_invitation(self, sign_up: SignUp) -> Invitation | None:
+        """The one signed up by; ClerkError, before anybody is made, when it leads nowhere any more."""
         if sign_up.invitation_id is None:
             return None
-        return self._invitations.accept(self._invitations.get(sign_up.invitation_id), user_id).organization_id
+        invitation = self._invitations.get(sign_up.invitation_id)
+        self._invitations.find_by_ticket(invitation.ticket or "")
+        check_room(self._core, self._core.state.organizations[invitation.organization_id], 1)
+        return invitation
 
     def _check_open(self, sign_up: SignUp) -> None:
         if sign_up.user_id:

@@ -1,4 +1,9 @@
-// What no attribute can do: copies a text, counts down to a token's end.
+// What no attribute can do: shows the current page's name on a phone, copies a text, counts down to a token's end.
+
+const showCurrentPage = () =>
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+showCurrentPage();
+document.addEventListener("htmx:afterSettle", (event) => event.target === document.body && showCurrentPage());
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");

@@ -158,10 +158,5 @@ def _email_verification(record: SignUp) -> Json | None:
 
 
 def _user_data(person: User) -> Json:
-    return {
-        "first_name": person.first_name,
-        "last_name": person.last_name,
-        "image_url": render.IMAGE_URL,
-        "has_image": False,
-        "profile_image_url": render.IMAGE_URL,
-    }
+    shown = render.public_user(person)
+    return {name: shown[name] for name in ("first_name", "last_name", "image_url", "has_image", "profile_image_url")}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tenantry.emulator import render
 from tenantry.emulator.frontend_api.render import attempts
-from tenantry.emulator.frontend_api.render.users import public_user, user
+from tenantry.emulator.frontend_api.render.users import user
 from tenantry.emulator.records import Client, Session
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def session(emulator: Emulator, record: Session, origin: str) -> Json:
     return session_core(emulator, record, origin) | {
         "last_active_organization_id": record.organization_id,
         "user": user(state, person),
-        "public_user_data": public_user(person),
+        "public_user_data": render.public_user(person),
         "factor_verification_age": record.factor_ages(emulator.store.clock()),
         "created_at": record.created_at,
         "updated_at": record.updated_at,

@@ -45,18 +45,3 @@ def email_address(record: EmailAddress) -> Json:
             "expire_at": record.updated_at + LIFE,
         }
     return shown
-
-
-def public_user(record: User) -> Json:
-    """What a session tells of its user."""
-    return {
-        "first_name": record.first_name,
-        "last_name": record.last_name,
-        "image_url": render.IMAGE_URL,
-        "has_image": False,
-        "identifier": record.identifier,
-        "profile_image_url": render.IMAGE_URL,
-        "user_id": record.id,
-        "username": record.username,
-        "banned": record.banned,
-    }
