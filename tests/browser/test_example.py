@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import ConsoleMessage, Page, expect
+from playwright.async_api import ConsoleMessage, Page, Route, expect
 
 from browser.conftest import PATIENCE_MS, Contexts
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
@@ -226,6 +226,15 @@ async def test_somebody_of_the_emulator_is_signed_in_by_a_click(visitor: Visitor
     await visitor.sees_library_of(name)
 
 
+async def test_the_sign_in_component_offers_the_emulators_people(visitor: Visitor, stage: Stage) -> None:
+    grace = stage.person("Grace")
+    stage.organization(name := f"Seeded {uuid4().hex[:6]}", grace)
+    await visitor.open("/sign-in")
+    await visitor.page.get_by_role("button", name="Seeded person").click()
+    await visitor.page.get_by_role("button").filter(has_text=grace.email).click()
+    await visitor.sees_library_of(name)
+
+
 async def sign_up(page: Page, email: str) -> None:
     await page.locator("input[name=emailAddress]").fill(email)
     await page.locator("input[name=password]").fill(PASSWORD)
@@ -325,40 +334,94 @@ async def test_an_organization_made_by_a_call_works_before_its_webhook(visitor: 
 # --- switching --------------------------------------------------------------------------------------------------------
 
 
-async def test_after_a_switch_the_page_is_the_new_organizations(visitor: Visitor, stage: Stage) -> None:
-    ada = stage.person("Ada")
-    acme, globex = stage.organization("Acme", ada), stage.organization("Globex", ada)
-    stage.write(ada, acme, "Plans of Acme")
-    stage.write(ada, globex, "Plans of Globex")
-    await visitor.enter(ada, "Acme")
-    await expect(visitor.page.get_by_role("link", name="Plans of Acme")).to_be_visible()
-
-    await visitor.run(WATCH)
-    await visitor.page.locator(SWITCHER).click()
-    await visitor.page.locator(CHOICE, has_text="Globex").click()
-    await visitor.page.wait_for_url(f"{stage.url}/orgs/{globex}")
-    await visitor.sees_library_of("Globex")
-    await expect(visitor.page.get_by_role("link", name="Plans of Globex")).to_be_visible()
-    await expect(visitor.page.get_by_text("Plans of Acme")).to_have_count(0)
-    assert (await visitor.token())["o"]["id"] == globex
-    seen = await visitor.run("JSON.parse(sessionStorage.seen)")
-    assert "Acme: Plans of Acme" in seen  # the watch does see
-    assert "Globex: Plans of Acme" not in seen
-
-
 # Notes at every frame which organization the switcher names, and which document can be seen under it.
 WATCH = """() => {
-  const seen = new Set();
+  const seen = new Set(JSON.parse(sessionStorage.seen ?? "[]"));
   const note = () => {
     const title = document.querySelector(".list a");
-    const shown = title?.checkVisibility({ visibilityProperty: true, opacityProperty: true });
     const name = document.querySelector(".cl-organizationSwitcherTrigger")?.innerText.trim();
-    if (shown) seen.add(`${name}: ${title.innerText}`);
+    if (title?.checkVisibility({ visibilityProperty: true })) seen.add(`${name}: ${title.innerText}`);
     sessionStorage.seen = JSON.stringify([...seen]);
     requestAnimationFrame(note);
   };
   note();
 }"""
+FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))"
+
+
+class Crossing:
+    """Somebody who is in Acme and in Globex switches to Globex, whose page is slow to come."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor, self.page = visitor, visitor.page
+        self.ada = visitor.stage.person("Ada")
+        self.acme, self.globex = (visitor.stage.organization(name, self.ada) for name in ("Acme", "Globex"))
+        visitor.stage.write(self.ada, self.acme, "Plans of Acme")
+        visitor.stage.write(self.ada, self.globex, "Plans of Globex")
+
+    async def begin(self) -> None:
+        await self.visitor.enter(self.ada, "Acme")
+        await expect(self.page.get_by_role("link", name="Plans of Acme")).to_be_visible()
+        await expect(self.page.locator(SWITCHER)).to_have_text("Acme")
+        await self.page.evaluate(WATCH)
+
+    @asynccontextmanager
+    async def slow_answer(self) -> AsyncIterator[None]:
+        """The page of Globex is asked for inside the block, and comes after it and some frames more."""
+        asked, answer = asyncio.Event(), asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            asked.set()
+            await answer.wait()
+            await route.continue_()
+
+        await self.page.route(f"**/orgs/{self.globex}", hold)
+        yield
+        await asyncio.wait_for(asked.wait(), 20)
+        await self.visitor.run(FRAMES)
+        answer.set()
+
+    async def arrive(self) -> list[str]:
+        """What was seen on the way."""
+        await self.page.wait_for_url(f"{self.visitor.stage.url}/orgs/{self.globex}")
+        await self.visitor.sees_library_of("Globex")
+        await expect(self.page.locator(SWITCHER)).to_have_text("Globex")
+        await expect(self.page.get_by_role("link", name="Plans of Globex")).to_be_visible()
+        await expect(self.page.get_by_text("Plans of Acme")).to_have_count(0)
+        seen: list[str] = await self.visitor.run("JSON.parse(sessionStorage.seen)")
+        return seen
+
+
+async def test_after_a_switch_the_page_is_the_new_organizations(visitor: Visitor) -> None:
+    crossing = Crossing(visitor)
+    await crossing.begin()
+    async with crossing.slow_answer():
+        await visitor.page.locator(SWITCHER).click()
+        await visitor.page.locator(CHOICE, has_text="Globex").click()
+    assert await crossing.arrive() == ["Acme: Plans of Acme"]
+    assert (await visitor.token())["o"]["id"] == crossing.globex
+
+
+async def test_after_a_switch_by_a_call_the_page_follows(visitor: Visitor) -> None:
+    crossing = Crossing(visitor)
+    await crossing.begin()
+    async with crossing.slow_answer():
+        await visitor.run(f"void Clerk.setActive({{ organization: '{crossing.globex}' }})")
+    assert await crossing.arrive() == ["Acme: Plans of Acme"]
+
+
+async def test_without_its_hiding_the_page_would_show_old_data_under_the_new_name(visitor: Visitor) -> None:
+    async def unhide(route: Route) -> None:
+        script = await (await route.fetch()).text()
+        assert (rule := "visibility: hidden !important;") in script
+        await route.fulfill(body=script.replace(rule, ""), content_type="text/javascript")
+
+    await visitor.page.route("**/tenantry.js", unhide)
+    crossing = Crossing(visitor)
+    await crossing.begin()
+    async with crossing.slow_answer():
+        await visitor.run(f"void Clerk.setActive({{ organization: '{crossing.globex}' }})")
+    assert "Globex: Plans of Acme" in await crossing.arrive()
 
 
 async def test_in_the_personal_account_there_are_no_documents(visitor: Visitor, stage: Stage) -> None:

@@ -13,13 +13,10 @@ import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Error, Page, Route, expect
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from browser.conftest import find_chromium
 from browser.site import Site
 from emulator.world import Running, serve
-from tenantry.emulator import bundles
 from tenantry.emulator.app import create_app
 from tenantry.emulator.bundles import HTMX, Bundle, Bundles
 from tenantry.emulator.emulator import Emulator
@@ -98,7 +95,7 @@ class Sight:
 
 
 @pytest.fixture
-def htmx(tmp_path: Path) -> dict[int, Path]:
+def htmx() -> dict[int, Path]:
     return {
         2: Bundles(pinned=(HTMX,)).file("htmx.org", "dist/htmx.min.js"),
         4: Bundles(pinned=(HTMX_4,)).file("htmx.org", "dist/htmx.min.js"),
@@ -114,8 +111,7 @@ def changes() -> dict[str, Any]:
 @pytest.fixture
 def world(htmx: dict[int, Path], changes: dict[str, Any]) -> Iterator[World]:
     emulator = Emulator(settings={"slugs": True, "membership_required": False})
-    routes = [Mount("/__clerk/npm", bundles.create_app(Bundles())), Mount("/", create_app(emulator))]
-    with serve(Starlette(routes=routes)) as emulator_url:
+    with serve(create_app(emulator)) as emulator_url:
         headers = {"authorization": f"Bearer {emulator.instance.secret_key}"}
         with httpx.Client(base_url=f"{emulator_url}/v1", headers=headers) as api:
             settings = Settings(

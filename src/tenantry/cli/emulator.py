@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tenantry.cli.trigger import trigger
-from tenantry.errors import ConfigurationError
+from tenantry.errors import ConfigurationError, TenantryError
 
 if TYPE_CHECKING:
     from tenantry.dev.emulator import LocalClerk
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 app.command()(trigger)
+
+
+class Framework(StrEnum):
+    """Whose names the printed environment has."""
+
+    PYTHON = "python"
+    NEXTJS = "nextjs"
+
+
+@app.command()
+def fetch() -> None:
+    """Fetch Clerk's browser bundles from npm into the cache: for images and machines without a network later."""
+    from tenantry.emulator.bundles import Bundles, BundleUnavailable
+
+    try:
+        for folder in Bundles().prefetch():
+            typer.echo(folder)
+    except BundleUnavailable as error:
+        raise TenantryError(str(error)) from None
 
 
 @app.callback(invoke_without_command=True)
@@ -48,6 +68,9 @@ def emulator(
         bool | None, typer.Option(help="Whether people may do without an organization. At first they may not.")
     ] = None,
     rate_limits: Annotated[bool, typer.Option(help="Whether the limits of a development instance hold.")] = True,
+    framework: Annotated[
+        Framework, typer.Option("--for", help="Whose variables to print.", case_sensitive=False)
+    ] = Framework.PYTHON,
 ) -> None:
     """Run the Clerk emulator: both APIs, session tokens, webhooks, a control page. It listens on this machine only."""
     if context.invoked_subcommand is not None:
@@ -76,22 +99,27 @@ def emulator(
         )
         clerk = LocalClerk(address_of(claimed), started)
         with contextlib.closing(started), contextlib.suppress(KeyboardInterrupt):
-            serve(create_app(started), claimed, lambda: screen.show(_summarize(clerk, webhook_url or [])))
+            serve(create_app(started), claimed, lambda: screen.show(_summarize(clerk, framework, webhook_url or [])))
 
 
-def _summarize(clerk: LocalClerk, webhook_urls: list[str]) -> Summary:
+def _summarize(clerk: LocalClerk, framework: Framework, webhook_urls: list[str]) -> Summary:
     """What a person needs: where it is, the app's environment, who there is, a token."""
     from tenantry.dev.screen import Summary
 
     addresses = [("Clerk emulator", clerk.url), ("Control page", f"{clerk.url}/")]
     addresses += [("Webhooks go to", url) for url in webhook_urls] or [("Webhooks go", "nowhere: see --webhook-url")]
-    environment = "\n  ".join(f"export {name}={value}" for name, value in clerk.environment().items())
+    variables = clerk.nextjs_environment() if framework is Framework.NEXTJS else clerk.environment()
+    environment = "\n  ".join(f"export {name}={value}" for name, value in variables.items())
+    steps = [("your app's environment", environment)]
+    if framework is Framework.NEXTJS:
+        rewrite = f'{{ source: "/__clerk/:path*", destination: "{clerk.url}/__clerk/:path*" }}'
+        steps.append(("and a rewrite in next.config", rewrite))
     tokens = [
         (f"a session token of {person.name} in {organization}", clerk.token_command(person, organization))
         for person in clerk.people()
         for organization, _ in person.memberships
     ]
-    return Summary(addresses, clerk.people(), [("your app's environment", environment), *tokens[:1]])
+    return Summary(addresses, clerk.people(), [*steps, *tokens[:1]])
 
 
 def _disorder(text: str) -> Disorder:

@@ -30,6 +30,7 @@ def create_app(emulator: Emulator, *, app_url: str | None = None) -> Starlette:
     `app_url` is where the app under development is, for the control page; without it it is where webhooks go.
     """
     controls = control.Controls(emulator, app_url)
+    bundles = Bundles()
 
     @asynccontextmanager
     async def deliver(app: Starlette) -> AsyncIterator[None]:
@@ -47,8 +48,8 @@ def create_app(emulator: Emulator, *, app_url: str | None = None) -> Starlette:
     routes = [
         Route("/.well-known/jwks.json", keys),
         Mount("/v1", backend_api.create_app(emulator)),
-        Mount("/__clerk", frontend_api.create_app(emulator)),
+        Mount("/__clerk", frontend_api.create_app(emulator, bundles)),
         Mount("/emulator", control.create_api(controls)),
-        Mount("/", control.create_page(controls, Bundles())),
+        Mount("/", control.create_page(controls, bundles)),
     ]
     return Starlette(routes=routes, lifespan=deliver)

@@ -1,4 +1,4 @@
-"""What can go wrong on request: deliveries twice, late, swapped, lost or slow, requests refused; as the seed decides."""
+"""What goes wrong on request: deliveries twice, late, swapped, lost or slow, requests refused; as the seed decides."""
 
 from __future__ import annotations
 

@@ -233,13 +233,9 @@ function settle() {
 function readCookie() {
   const names = [settings.sessionCookie, "__session"];
   const pairs = document.cookie.split("; ").map((pair) => pair.split(/=(.*)/s));
-  const value = names.map((name) => pairs.find((pair) => pair[0] === name)?.[1]).find(Boolean);
-  return value ? readClaims(value) : null;
-}
-
-function readClaims(/** @type {string} */ jwt) {
+  const jwt = names.map((name) => pairs.find((pair) => pair[0] === name)?.[1]).find(Boolean);
   try {
-    return JSON.parse(atob(jwt.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
+    return jwt ? JSON.parse(atob(jwt.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))) : null;
   } catch {
     return null;
   }
@@ -266,15 +262,16 @@ function within(ms, promise) {
   return Promise.race([promise, new Promise((_, reject) => setTimeout(reject, ms, new Error("It took too long.")))]);
 }
 
-/** The latest token of the page's tenant. */
-let latest = "";
+/** The latest token, for whom it is, and when clerk-js gave it away, which it does not shortly before it expires. */
+let latest = { bearer: "", who: "", at: 0 };
+const isFresh = () => latest.who === key(shown) && performance.now() - latest.at < 5000;
 
 /** @param {Who} who @returns {Promise<string>} */
 async function tokenFor(who) {
   await loaded;
   if (Clerk.session?.user.id !== who.userId) return "";
   const found = await Clerk.session.getToken({ organizationId: who.organizationId || null });
-  if (found && isSame(who, shown)) latest = found;
+  if (found) latest = { bearer: found, who: key(who), at: performance.now() };
   return found ?? "";
 }
 
@@ -329,7 +326,7 @@ const HTMX = {
     const { issueRequest, elt } = event.detail;
     if (!elt || event.defaultPrevented || !shown.userId) return; // 4.x, or a dialog of the app's own
     if (swapping) swapping.isAsked = true;
-    if (isFor(readClaims(latest), shown)) return;
+    if (isFresh()) return;
     event.preventDefault();
     const { signal } = turn;
     within(PATIENCE, token()).catch(() => "").then(() => signal.aborted || issueRequest());
@@ -338,7 +335,7 @@ const HTMX = {
   "htmx:configRequest"({ detail }) {
     if (!shown.userId || new URL(detail.path, location.href).origin !== location.origin) return;
     detail.headers[EXPECTED] = shown.organizationId;
-    if (isFor(readClaims(latest), shown)) detail.headers.Authorization = `Bearer ${latest}`;
+    if (isFresh()) detail.headers.Authorization = `Bearer ${latest.bearer}`;
   },
   "htmx:beforeRequest": (/** @type {any} */ { detail }) => swapping?.open.add(detail.xhr),
   /** @param {any} event */

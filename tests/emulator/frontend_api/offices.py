@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from emulator.world import Clock
+from tenantry.emulator.bundles import Bundles
 from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.frontend_api import create_app
 from tenantry.emulator.seed import EMPTY
@@ -25,7 +26,7 @@ class Browser:
         self.user_id = user_id
         self.session_id = emulator.store.clients.sign_in(client := emulator.store.clients.create(), user_id).id
         self._http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(emulator)),
+            transport=httpx.ASGITransport(create_app(emulator, Bundles())),
             base_url="http://127.0.0.1/v1",
             cookies={"__client": client.secret},
         )

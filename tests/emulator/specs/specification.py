@@ -129,6 +129,7 @@ class Specification:
         return described
 
 
+@cache
 def same_for_any_name(path: str) -> str:
     """The path with its parameters' names taken out: `/users/{}`."""
     return re.sub(r"{[^}]*}", "{}", path)

@@ -9,6 +9,7 @@ from tenantry.emulator import errors
 from tenantry.emulator.settings import Settings
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")  # what browsers and we might read differently
+_AUTHORITY = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)  # no user
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PORTS = {"http": 80, "https": 443}
 
@@ -44,7 +45,7 @@ def _split(url: str) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(url)
-        known = parts.scheme in _PORTS and parts.hostname and "@" not in parts.netloc and parts.port != 0
+        known = parts.scheme in _PORTS and _AUTHORITY.fullmatch(parts.netloc) and parts.port != 0
     except ValueError:
         return None
     return parts if known else None

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from tenantry.emulator import bundles
 from tenantry.emulator.bundles import Bundles
+from tenantry.emulator.bundles import create_app as serve_bundles
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.frontend_api import (
     clients,
@@ -143,7 +143,7 @@ BARE: dict[str, dict[str, Handler]] = {
 }
 
 
-def create_app(emulator: Emulator) -> Starlette:
+def create_app(emulator: Emulator, bundles: Bundles) -> Starlette:
     """To be mounted at `/__clerk`, where Clerk's SDKs look for a proxied Frontend API."""
     endpoints = {
         path: create_endpoint(emulator, ROUTES.get(path, {}), BARE.get(path, {})) for path in {**ROUTES, **BARE}
@@ -161,7 +161,7 @@ def create_app(emulator: Emulator) -> Starlette:
         missing = ClerkError(404, "resource_not_found", "The emulator's Frontend API has no such path.")
         return write_error(missing, emulator.store.identifiers.hex(32))
 
-    routes += [Route("/.well-known/jwks.json", show_keys), Mount("/npm", bundles.create_app(Bundles()))]
+    routes += [Route("/.well-known/jwks.json", show_keys), Mount("/npm", serve_bundles(bundles))]
     app = Starlette(routes=routes, exception_handlers={404: find_nothing})
     app.router.redirect_slashes = False
     return app
