@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from emulator.specs.apis import Name
@@ -27,10 +28,11 @@ class Gap:
         return {Finding(where, field, self.kind) for where in self.where for field in self.fields}
 
 
-def gaps(spec: Name) -> list[Gap]:
+@cache
+def gaps(spec: Name) -> tuple[Gap, ...]:
     with FILE.open("rb") as file:
         entries = tomllib.load(file)["gap"]
-    return [Gap(**{"fields": [""]} | entry) for entry in entries if entry["spec"] == spec]
+    return tuple(Gap(**{"fields": [""]} | entry) for entry in entries if entry["spec"] == spec)
 
 
 def known(spec: Name) -> set[Finding]:
