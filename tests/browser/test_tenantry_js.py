@@ -221,6 +221,21 @@ async def test_without_hiding_the_old_tenants_data_stands_under_the_new_name(
     assert ("Globex", "Data of acme") in sight.wrong
 
 
+async def test_a_page_that_does_not_come_stays_hidden_and_says_so(
+    page: Page, world: World, change_script: Callable[[str, str], Awaitable[None]]
+) -> None:
+    await change_script("PATIENCE = 10_000", "PATIENCE = 500")
+    await world.sign_in(page, "acme", "/other")
+    await page.route("**/other", lambda route: route.fulfill(status=204))  # the browser stays where it is
+    await switch(page, "Globex")
+    notice = page.get_by_role("alert")
+    await expect(notice).to_contain_text("takes long")
+    await expect(page.locator("#data")).to_be_hidden()
+    await page.unroute("**/other")
+    await notice.get_by_role("button", name="Reload").click()
+    await expect(page.locator("#data")).to_have_text("Data of globex")
+
+
 async def test_a_component_that_navigates_by_itself_is_left_to_it(page: Page, world: World) -> None:
     await world.sign_in(page, "acme", "/direct")
     sight = await watch(page)
