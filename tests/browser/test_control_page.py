@@ -98,7 +98,7 @@ async def test_one_click_leads_to_the_app_with_a_ticket(page: Page, running: Run
     async with page.expect_popup() as opened:
         await page.get_by_role("button", name="Acme Admin").click()
     app = await opened.value
-    await app.wait_for_url("http://127.0.0.1:8000/sign-in?__clerk_ticket=*")
+    await app.wait_for_url("http://127.0.0.1:8000/__clerk/v1/tickets/accept?ticket=*")
     assert len(running.emulator.store.state.sign_in_tokens) == 1
 
 

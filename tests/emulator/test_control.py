@@ -225,16 +225,18 @@ def test_a_sign_in_link_leads_to_the_app(running: Running) -> None:
     assert "app_url" in ask(running, "POST", "/sign-in-links", asked, status=422)["errors"][0]["message"]
     ask(running, "POST", "/sign-in-links", {**asked, "app_url": "javascript:alert(1)"}, status=422)
     made = ask(running, "POST", "/sign-in-links", {**asked, "app_url": "http://localhost:3000/x?y"})
-    assert made["url"] == f"http://localhost:3000/sign-in?__clerk_ticket={made['ticket']}"
+    assert made["url"] == (
+        f"http://localhost:3000/__clerk/v1/tickets/accept?ticket={made['ticket']}&redirect_url=http%3A%2F%2Flocalhost%3A3000%2F"
+    )
     ask(running, "PUT", "/app", {"app_url": "http://127.0.0.1:8000"})
-    assert ask(running, "POST", "/sign-in-links", asked)["url"].startswith("http://127.0.0.1:8000/sign-in?")
+    assert ask(running, "POST", "/sign-in-links", asked)["url"].startswith("http://127.0.0.1:8000/__clerk/v1/tickets/accept?")
     ask(running, "POST", "/sign-in-links", {"user": "grace@example.test", "organization": "globex"}, status=404)
 
 
 def test_without_an_address_of_the_app_it_is_where_webhooks_go(running: Running) -> None:
     running.emulator.webhooks.add_endpoint("http://127.0.0.1:8123/webhooks/clerk")
     made = ask(running, "POST", "/sign-in-links", {"user": "ada@example.test"})
-    assert made["url"].startswith("http://127.0.0.1:8123/sign-in?__clerk_ticket=")
+    assert made["url"].startswith("http://127.0.0.1:8123/__clerk/v1/tickets/accept?ticket=")
 
 
 def test_a_delivery_is_shown_with_its_body(running: Running, receiver: Receiver) -> None:

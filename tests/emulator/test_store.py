@@ -229,7 +229,7 @@ def test_a_full_organization_takes_no_member_and_a_limit_of_0_is_none(make_world
 
 def test_slugs_are_off_at_first_and_refused(world: World) -> None:
     assert world.store.organizations.create("Acme").slug is None
-    assert refusal(world.store.organizations.create, "Globex", slug="globex") == "form_param_value_invalid"
+    assert refusal(world.store.organizations.create, "Globex", slug="globex") == "organization_slugs_disabled"
 
 
 def test_slugs_where_on_are_unique_and_made_from_the_name(make_world: WorldMaker) -> None:

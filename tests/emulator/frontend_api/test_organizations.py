@@ -71,12 +71,16 @@ def test_one_person_alone_can_be_kept_from_creating(office: Office, ada: Browser
         ({"name": " "}, "form_param_missing"),
         ({"name": "x" * 257}, "form_param_value_invalid"),
         ({"name": "<b>Acme</b>"}, "form_param_value_invalid"),
-        ({"name": "Acme", "slug": "acme"}, "form_param_value_invalid"),
         ({"name": "Acme", "colour": "red"}, "form_param_unknown"),
     ],
 )
 def test_a_name_that_will_not_do_is_refused(ada: Browser, form: dict[str, str], code: str) -> None:
     assert ada.refusal("POST", "/organizations", 422, **form) == code
+
+
+def test_a_slug_is_refused_where_there_are_none(ada: Browser) -> None:
+    refused = ada.refusal("POST", "/organizations", 403, name="Acme", slug="acme")
+    assert refused == "organization_slugs_disabled"
 
 
 def test_slugs_where_on_are_made_taken_and_changed() -> None:

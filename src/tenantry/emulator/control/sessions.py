@@ -30,7 +30,10 @@ def mint_bare_token(call: Call) -> str:
 
 
 def create_sign_in_link(call: Call) -> Json:
-    """`user`, and `organization` to begin in; `app_url` where the emulator cannot know it. Opened, it signs them in."""
+    """`user`, and `organization` to begin in; `app_url` where the emulator cannot know it.
+
+    Opened, it signs them in at the app's own origin, in place of whoever was, and leads to the app.
+    """
     call.body.only("user", "organization", "app_url", "expires_in")
     user = call.store.users.find(call.body.need("user"))
     wanted = call.body.text("organization")
@@ -38,7 +41,8 @@ def create_sign_in_link(call: Call) -> Json:
     url = _app_url(call)
     seconds = call.body.integer("expires_in", 1, 315_360_000) or _LINK_LIFE
     ticket = call.store.sessions.create_sign_in_token(user.id, organization_id, seconds).token
-    return {"url": f"{url}/sign-in?{urlencode({'__clerk_ticket': ticket})}", "ticket": ticket}
+    query = urlencode({"ticket": ticket, "redirect_url": f"{url}/"})
+    return {"url": f"{url}/__clerk/v1/tickets/accept?{query}", "ticket": ticket}
 
 
 def list_sessions(call: Call) -> Json:

@@ -125,7 +125,8 @@ class Organizations:
     def _new_slug(self, name: str, slug: str | None) -> str | None:
         if not self._core.state.settings.slugs:
             if slug:
-                raise errors.invalid("slug", "must be left out: organization slugs are disabled for this instance")
+                message = "Organization slugs are disabled for this instance."
+                raise errors.refused("organization_slugs_disabled", message)
             return self._slug_when_disabled(name)
         if slug is None:
             return self._free_slug(name)
