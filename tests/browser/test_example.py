@@ -15,15 +15,18 @@ import pytest_asyncio
 from playwright.async_api import ConsoleMessage, Page, Route, expect
 
 from browser.conftest import PATIENCE_MS, Contexts
+from conftest import lack
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
 from examples.deployment import Deployment, deploy
 from tenantry import schema
+from tenantry.emulator.bundles import Bundles, BundleUnavailable
 from tenantry.emulator.records import Organization
 
 pytestmark = pytest.mark.requires("chromium", "npm")
 
 PASSWORD = "long-enough-for-anybody"
 SWITCHER = ".cl-organizationSwitcherTrigger"
+USER_BUTTON = ".cl-userButtonTrigger"
 CHOICE = ".cl-organizationSwitcherPreviewButton"
 
 
@@ -105,6 +108,7 @@ class Visitor:
         """Signed in by a link as in an e-mail, which the sign-in component reads; then in the organization, by name."""
         await self.open(f"/sign-in?__clerk_ticket={self.stage.ticket(person)}")
         await self.page.wait_for_url(self.stage.url + "/")
+        await self.page.locator(USER_BUTTON).wait_for()  # Clerk's script is up, and has nothing more to correct
         if organization:
             await self.switch(organization)
 
@@ -177,6 +181,10 @@ def database(servers: Callable[[int], Server]) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def stage(database: Database) -> Iterator[Stage]:
+    try:
+        Bundles().prefetch()
+    except BundleUnavailable as error:
+        lack(f"Clerk's scripts cannot be had: {error}")
     with deploy(database, settings={"membership_required": False}) as deployment:
         yield Stage(deployment)
 
@@ -286,7 +294,7 @@ async def test_signing_out_leaves_nothing_to_read(visitor: Visitor, stage: Stage
     ada = stage.person("Ada")
     stage.write(ada, stage.organization("Acme", ada), "Plans of Acme")
     await visitor.enter(ada)
-    await visitor.page.locator(".cl-userButtonTrigger").click()
+    await visitor.page.locator(USER_BUTTON).click()
     await visitor.page.get_by_role("button", name="Sign out").click()
     await expect(visitor.page.get_by_role("heading", name="One library for")).to_be_visible()
     await visitor.page.go_back()

@@ -229,7 +229,9 @@ def test_a_sign_in_link_leads_to_the_app(running: Running) -> None:
         f"http://localhost:3000/__clerk/v1/tickets/accept?ticket={made['ticket']}&redirect_url=http%3A%2F%2Flocalhost%3A3000%2F"
     )
     ask(running, "PUT", "/app", {"app_url": "http://127.0.0.1:8000"})
-    assert ask(running, "POST", "/sign-in-links", asked)["url"].startswith("http://127.0.0.1:8000/__clerk/v1/tickets/accept?")
+    assert ask(running, "POST", "/sign-in-links", asked)["url"].startswith(
+        "http://127.0.0.1:8000/__clerk/v1/tickets/accept?"
+    )
     ask(running, "POST", "/sign-in-links", {"user": "grace@example.test", "organization": "globex"}, status=404)
 
 

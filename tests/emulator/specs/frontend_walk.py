@@ -215,6 +215,7 @@ def _walk_profile(browsers: Browsers) -> None:
     with browsers.open("dora") as browser:
         browser.get("/me")
         browser.patch("/me", first_name="Theodora", last_name="Doe")
+        _walk_image(browser, "POST", "/me/profile_image")
         browser.patch("/me/metadata", unsafe_metadata='{"theme": "dark"}')
         email = browser.post("/me/email_addresses", email_address="dora@work.test")["id"]
         browser.get("/me/email_addresses")
@@ -246,7 +247,8 @@ def _walk_organization(browsers: Browsers) -> None:
         _walk_memberships(ada, ben, path)
         _walk_domains(ada, path)
         _walk_requests(ada, {"reject": ben, "accept": cleo}, path)
-        _walk_logo(ada, path)
+        _walk_image(ada, "PUT", f"{path}/logo")
+        ada.get(path)
         ada.delete(path)
 
 
@@ -309,11 +311,11 @@ def _walk_requests(ada: Browser, others: dict[str, Browser], organization: str) 
         ada.post(f"{path}/{request}/{verdict}")
 
 
-def _walk_logo(ada: Browser, organization: str) -> None:
-    query, file = {"_method": "PUT"} | ada.acting, ("logo.gif", b"GIF89a and so on")
-    ada.http.post(f"{organization}/logo", params=query, files={"file": file}).raise_for_status()
-    ada.get(organization)
-    ada.delete(f"{organization}/logo")
+def _walk_image(browser: Browser, method: str, path: str) -> None:
+    query, file = {"_method": method} | browser.acting, ("image.gif", b"GIF89a and so on")
+    browser.http.post(path, params=query, files={"file": file}).raise_for_status()
+    browser.get("/client")
+    browser.delete(path)
 
 
 def _meet_refusals(browsers: Browsers) -> None:

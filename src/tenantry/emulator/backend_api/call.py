@@ -50,7 +50,9 @@ class Call:
         self.emulator.limiter.count(limit, key)
 
 
-def create_endpoint(emulator: Emulator, handlers: dict[str, Handler], *, limited: bool = True) -> Endpoint:
+def create_endpoint(
+    emulator: Emulator, handlers: dict[str, Handler], *, limited: bool = True, about_organizations: bool = False
+) -> Endpoint:
     """An endpoint that answers each method of `handlers`; a handler that returns None answers 204."""
 
     async def answer(request: Request) -> Response:
@@ -58,6 +60,8 @@ def create_endpoint(emulator: Emulator, handlers: dict[str, Handler], *, limited
             _authenticate(request, emulator.instance.secret_key)
             if limited:
                 emulator.limiter.count(BACKEND_API, "")
+            if about_organizations:
+                emulator.store.organizations.check_enabled()
             handler = _find_handler(handlers, request.method)
             content = parse_json(await read_body(request))
             call = Call(

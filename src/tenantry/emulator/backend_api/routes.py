@@ -114,10 +114,16 @@ ROUTES: dict[str, dict[str, Handler]] = {
 UNLIMITED: dict[str, dict[str, Handler]] = {"/jwks": {"GET": instance.get_keys}}
 
 
+def _is_theirs(path: str) -> bool:
+    """Whether there is anything at the path only while the instance has organizations."""
+    return "/organization" in path and not path.startswith("/instance")
+
+
 def create_app(emulator: Emulator) -> Starlette:
     """To be mounted at `/v1`."""
     routes = [
-        Route(path, create_endpoint(emulator, handlers), methods=_METHODS) for path, handlers in ROUTES.items()
+        Route(path, create_endpoint(emulator, handlers, about_organizations=_is_theirs(path)), methods=_METHODS)
+        for path, handlers in ROUTES.items()
     ] + [
         Route(path, create_endpoint(emulator, handlers, limited=False), methods=_METHODS)
         for path, handlers in UNLIMITED.items()

@@ -7,7 +7,6 @@ from typing import Any
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.frontend_api import invitations, listing, memberships
 from tenantry.emulator.frontend_api.call import Call
-from tenantry.emulator.frontend_api.organizations import check_enabled
 from tenantry.emulator.frontend_api.render import organizations as render
 from tenantry.emulator.records import Invitation, Suggestion, User
 from tenantry.emulator.render import invitation_status
@@ -70,7 +69,7 @@ def get_creation_defaults(call: Call) -> Json:
 
 def _user(call: Call) -> User:
     user = call.user
-    check_enabled(call)
+    call.store.organizations.check_enabled()
     return user
 
 

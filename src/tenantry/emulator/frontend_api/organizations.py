@@ -19,7 +19,7 @@ MANAGE_PROFILE, DELETE_PROFILE = "org:sys_profile:manage", "org:sys_profile:dele
 def create(call: Call) -> Json:
     call.form.only("name", "slug")
     user = call.user
-    check_enabled(call)
+    call.store.organizations.check_enabled()
     if not (call.store.state.settings.users_may_create_organizations and user.create_organization_enabled):
         message = "Organization creation is not enabled for this user."
         raise errors.refused("user_create_organization_not_enabled", message)
@@ -73,19 +73,13 @@ def list_roles(call: Call) -> Json:
     return found | {"has_role_set_migration": False}
 
 
-def check_enabled(call: Call) -> None:
-    if not call.store.state.settings.enabled:
-        message = "The organizations feature is not enabled for this instance."
-        raise errors.refused("organization_not_enabled_in_instance", message)
-
-
 def membership_of(call: Call, *permissions: str) -> Membership:
     """The caller's, in the organization of the path. ClerkError without one, or without any of the `permissions`.
 
     A stranger is not told whether there is such an organization.
     """
     user = call.user
-    check_enabled(call)
+    call.store.organizations.check_enabled()
     membership = call.store.state.membership(_id(call), user.id)
     if membership is None:
         message = "Current user is not a member of the organization. Only organization members can perform this action."
@@ -103,7 +97,7 @@ def organization_of(call: Call, membership: Membership) -> Organization:
 
 def _need_membership(call: Call, *permissions: str) -> Membership:
     """As `membership_of`; here Clerk answers a stranger as if there were no such organization."""
-    check_enabled(call)
+    call.store.organizations.check_enabled()
     if call.store.state.membership(_id(call), call.user.id) is None:
         message = "Given organization not found, or you don't have permission to access the organization."
         raise errors.refused("organization_not_found_or_unauthorized", message, status=404)

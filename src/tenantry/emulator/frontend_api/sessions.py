@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tenantry.emulator import errors
 from tenantry.emulator.frontend_api.call import Call, Json
-from tenantry.emulator.frontend_api.organizations import check_enabled
 from tenantry.emulator.frontend_api.render import attempts
 from tenantry.emulator.frontend_api.render.clients import session as render_session
 from tenantry.emulator.frontend_api.render.clients import session_core
@@ -135,7 +134,7 @@ def _wanted(call: Call, session: Session, param: str) -> str | None:
         return session.organization_id
     wanted = state.organization_by_slug.get(stated, stated)
     if wanted:
-        check_enabled(call)
+        call.store.organizations.check_enabled()
     if wanted and state.membership(wanted, session.user_id) is None:
         message = "You are not a member of this organization, or there is none with this id."
         raise errors.refused("organization_not_found_or_unauthorized", message)

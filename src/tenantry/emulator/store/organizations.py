@@ -22,6 +22,12 @@ class Organizations:
         self._memberships = memberships
         self._roles = roles
 
+    def check_enabled(self) -> None:
+        """ClerkError where this instance has organizations turned off."""
+        if not self._core.state.settings.enabled:
+            message = "The organizations feature is not enabled for this instance."
+            raise errors.refused("organization_not_enabled_in_instance", message)
+
     def get(self, id: str) -> Organization:
         """By id or slug."""
         state = self._core.state

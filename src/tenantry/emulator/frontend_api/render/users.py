@@ -12,7 +12,7 @@ from tenantry.emulator.store.codes import LIFE
 
 Json = dict[str, Any]
 
-_HIDDEN = ("private_metadata", "locale", "enterprise_accounts", "bypass_client_trust", "scim")
+_HIDDEN = ("private_metadata", "locale", "bypass_client_trust", "scim")
 
 
 def user(state: State, record: User) -> Json:
