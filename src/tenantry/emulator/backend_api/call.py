@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tenantry.emulator.errors import ClerkError
-from tenantry.emulator.http import asking, read_body, write_error
+from tenantry.emulator.http import asking, find_handler, read_body, write_error
 from tenantry.emulator.params import Body, Query, parse_json
 from tenantry.emulator.ratelimit import BACKEND_API, Limit
 from tenantry.emulator.store import Store
@@ -62,7 +62,7 @@ def create_endpoint(
                 emulator.limiter.count(BACKEND_API, "")
             if about_organizations:
                 emulator.store.organizations.check_enabled()
-            handler = _find_handler(handlers, request.method)
+            handler = find_handler(handlers, request.method)
             content = parse_json(await read_body(request))
             call = Call(
                 emulator=emulator,
@@ -83,13 +83,6 @@ def _handle(handler: Handler, call: Call, request: Request) -> Response:
     with asking(request):
         content = handler(call)
     return Response(status_code=204) if content is None else JSONResponse(content)
-
-
-def _find_handler(handlers: dict[str, Handler], method: str) -> Handler:
-    handler = handlers.get(method)
-    if handler is None:
-        raise ClerkError(405, "method_not_allowed", f"{method} is not allowed here; use {', '.join(handlers)}.")
-    return handler
 
 
 def _authenticate(request: Request, secret_key: str) -> None:

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.frontend_api import cookies
 from tenantry.emulator.frontend_api.render.clients import client as render_client
-from tenantry.emulator.http import asking, read_body, write_error
+from tenantry.emulator.http import asking, find_handler, read_body, write_error
 from tenantry.emulator.params import Form, Query, parse_json
 from tenantry.emulator.records import Client, Session, User
 from tenantry.emulator.store import Store
@@ -82,7 +82,7 @@ def create_endpoint(emulator: Emulator, wrapped: dict[str, Handler], bare: dict[
         try:
             method = _method(request)
             call = await _read(emulator, request)
-            handler = _find_handler(wrapped | bare, method)
+            handler = find_handler(wrapped | bare, method)
             with asking(request):
                 content = handler(call)
             if isinstance(content, Response):
@@ -161,10 +161,3 @@ def _origin(request: Request) -> str:
 
 def _is_secure(request: Request) -> bool:
     return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-
-
-def _find_handler(handlers: dict[str, Handler], method: str) -> Handler:
-    handler = handlers.get(method)
-    if handler is None:
-        raise ClerkError(405, "method_not_allowed", f"{method} is not allowed here; use {', '.join(handlers)}.")
-    return handler
