@@ -1,6 +1,6 @@
 // Fills in the number of words that a job counts after the answer: asks until it is there, each time a little later.
 
-const PAUSES = [200, 400, 800, 1600, 3200]; // milliseconds
+const PAUSES = [200, 400, 800, 1600, 3200, 6400]; // milliseconds
 
 /** @param {HTMLElement} place */
 async function follow(place) {
