@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright, expect
 
 from conftest import lack
 
@@ -69,6 +69,7 @@ async def new_context(browser: Browser, troubles: list[str]) -> AsyncIterator[Co
     async def make(**options: Any) -> BrowserContext:
         context = await browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
         context.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         context.on("weberror", lambda found: _notice_error(str(found.error), troubles))
         context.on("request", lambda request: _notice_stranger(request, troubles))
         made.append(context)

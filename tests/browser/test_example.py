@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import ConsoleMessage, Page, Route, expect
 
-from browser.conftest import PATIENCE_MS, Contexts
+from browser.conftest import Contexts
 from conftest import lack
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
 from examples.deployment import Deployment, deploy
@@ -211,7 +211,6 @@ async def visitor(
 ) -> AsyncIterator[Visitor]:
     context = await new_context()
     context.on("console", refused_by_policy)
-    expect.set_options(timeout=PATIENCE_MS)
     yield Visitor(await context.new_page(), stage)
 
 

@@ -631,3 +631,20 @@ async def test_a_kept_page_is_hidden_and_made_anew_after_a_change(keeper: Keeper
     await keeper.leave_and_return(f"{world.url}/page.js", meanwhile)
     await until(lambda: bool(world.site.asked))
     assert keeper.came_back == ["hidden"]
+
+
+async def test_a_button_pressed_before_clerk_is_there_acts_when_it_is(page: Page, world: World) -> None:
+    await world.sign_in(page)
+    asked, held = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await held.wait()
+        await route.continue_()
+
+    await page.route("**/v1/client?*", hold)
+    await page.reload()
+    await asked.wait()
+    await page.get_by_role("button", name="New organization").click()
+    held.set()
+    await expect(page.locator(".cl-createOrganization-root")).to_be_visible()

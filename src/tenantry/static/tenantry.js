@@ -424,10 +424,12 @@ function mount() {
   }
 }
 
-function click(/** @type {MouseEvent} */ event) {
+async function click(/** @type {MouseEvent} */ event) {
   const target = /** @type {Element} */ (event.target);
   const button = /** @type {HTMLElement | null} */ (target.closest("[data-clerk-open], [data-clerk-sign-out]"));
-  if (!button || !Clerk?.loaded) return;
+  if (!button) return;
+  await loaded.catch(() => {}); // a click before that waits
+  if (!Clerk?.loaded) return;
   if (button.dataset.clerkOpen) Clerk[`open${button.dataset.clerkOpen}`](propsOf(button));
   else void Clerk.signOut(propsOf(button));
 }
