@@ -550,6 +550,23 @@ async def test_a_page_of_another_organization_than_the_tokens_says_so(visitor: V
 # --- who is let in ----------------------------------------------------------------------------------------------------
 
 
+async def test_who_is_removed_where_membership_is_required_is_asked_to_choose(visitor: Visitor, stage: Stage) -> None:
+    with stage.settings(membership_required=True):
+        ada, grace = stage.person("Ada"), stage.person("Grace")
+        acme, globex = stage.organization("Acme", ada, editor=grace), stage.organization("Globex", ada, editor=grace)
+        await visitor.enter(grace)
+        await visitor.sees_library_of("Globex")
+        stage.deployment.control(
+            "POST", "/trigger", {"type": "organizationMembership.deleted", "user": grace.id, "organization": globex}
+        )
+        stage.deployment.settle()
+        await visitor.page.goto(stage.url)
+        await expect(visitor.page.get_by_role("heading", name="One more step")).to_be_visible()
+        await visitor.page.get_by_role("button", name="Acme").click()
+        await visitor.sees_library_of("Acme")
+    assert acme
+
+
 async def test_a_removed_member_is_out_at_the_next_request(visitor: Visitor, stage: Stage) -> None:
     ada, grace = stage.person("Ada"), stage.person("Grace")
     acme = stage.organization("Acme", ada, editor=grace)

@@ -100,7 +100,7 @@ async def show_page(request: Request) -> Response:
             shown["notes"] = (await session.scalars(select(Note).order_by(Note.id.desc()))).all()
     except TenantryError as error:
         shown["error"] = error
-    status = shown["error"].status if "error" in shown else 200
+    status = shown["error"].status if "error" in shown and shown["identity"] else 200  # to sign in is no error
     headers = {"Cache-Control": "no-store"}  # of one organization: not to come back after a switch
     page: Response = request.app.state.templates.TemplateResponse(
         request, "demo.html", shown, status_code=status, headers=headers

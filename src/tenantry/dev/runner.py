@@ -181,12 +181,10 @@ def _next_steps(options: Options, app_url: str, clerk: LocalClerk) -> list[tuple
             f"TOKEN=$({clerk.token_command(person, organization)})",
         ),
     ]
-    removal = (
-        f"remove {person.name} from {organization}: the token above is refused at once",
-        f"{clerk.removal_command(person, organization)} -o /dev/null; {signed} {page}",
-    )
     if options.app:
-        return [*steps, ("ask the app", f"{signed} {page}"), removal]
+        removal = f"{clerk.removal_command(person, organization)} -o /dev/null"
+        told = f"remove {person.name} from {organization}: where a tenant is needed, the token is refused at once"
+        return [*steps, ("ask the app", f"{signed} {page}"), (told, removal)]
     note = """-H 'Content-Type: application/json' -d '{"text": "hello"}'"""
     steps += [("write a note", f"{signed} {note} {page}"), ("read the notes", f"{signed} {page}")]
     for person, elsewhere in pairs:

@@ -75,6 +75,7 @@ class Instance:
         return {
             "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": self.publishable_key,
             "NEXT_PUBLIC_CLERK_PROXY_URL": "/__clerk",
+            "NEXT_PUBLIC_CLERK_SIGN_IN_URL": "/sign-in",  # else Clerk sends people to the key's host
             "NEXT_PUBLIC_CLERK_TELEMETRY_DISABLED": "1",
             "NEXT_PUBLIC_CLERK_KEYLESS_DISABLED": "1",
             "CLERK_SECRET_KEY": self.secret_key,
