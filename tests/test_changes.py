@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 
 from databases import Database, Server
-from instance import Document, World, fresh_database, gone, joined, removed, settings
+from instance import Document, World, fresh_database, gone, joined, removed, settings, signer
 from sql.clerk_objects import event, user
 from tenantry import changes, mirror
 from tenantry.changes import Change, make_consumer
@@ -485,11 +485,12 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy import create_engine
+from tenantry.settings import Settings
 from tenantry.starlette import Tenantry
 
 url, deadly, seed = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 chance = random.Random(seed)
-tenancy = Tenantry.from_env(database_url=url, webhook_signing_secrets="")
+tenancy = Tenantry(Settings(jwt_key=sys.argv[4], issuers=("https://x.test",), database_url=url))
 where = url.partition("://")[2]
 sessions = tenancy.scoped(async_sessionmaker(create_async_engine("postgresql+asyncpg://" + where)))
 sync_sessions = tenancy.scoped(sessionmaker(create_engine("postgresql+psycopg://" + where)))
@@ -535,7 +536,7 @@ async def test_workers_killed_at_any_moment_leave_each_effect_once(database: Dat
                     workers.remove(worker)
                     killed += 1
                 while len(workers) < 2:
-                    arguments = [url, "0.06" if killed < 5 else "0", str(killed + len(workers))]
+                    arguments = [url, "0.06" if killed < 5 else "0", str(killed + len(workers)), signer().pem]
                     workers.append(await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, *arguments))
                 await asyncio.sleep(0.1)
         await asyncio.sleep(0.5)
