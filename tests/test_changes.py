@@ -7,23 +7,20 @@ import logging
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
-from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import StatementError
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 
 from databases import Database, Server
 from instance import Document, World, fresh_database, gone, joined, removed, settings, signer
 from sql.clerk_objects import event, user
+from telling import consumer, telling, titles, until
 from tenantry import changes, mirror
 from tenantry.changes import Change, make_consumer
 from tenantry.context import current_tenant
@@ -42,46 +39,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(changes, "POLL_SECONDS", 0.4)
     monkeypatch.setattr(changes, "_OUTAGE_SECONDS", 0.2)
-
-
-@asynccontextmanager
-async def telling(
-    database: Database, register: Callable[[World], None], build: Callable[[World], None] = lambda world: None
-) -> AsyncIterator[World]:
-    """A running app whose handlers `register` made before it began."""
-    tenancy = Tenantry(settings(database))
-    app = FastAPI()
-    tenancy.install(app)
-    engine = create_async_engine(database.url(driver="asyncpg"), pool_size=4, max_overflow=0)
-    sync_engine = create_engine(database.url(), pool_size=4, max_overflow=0)
-    world = World(
-        *(database, tenancy, app, httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app.test")),
-        sessions=tenancy.scoped(async_sessionmaker(engine, expire_on_commit=False)),
-        sync_sessions=tenancy.scoped(sessionmaker(sync_engine, expire_on_commit=False)),
-    )
-    register(world)
-    async with world.client, tenancy.lifespan(app):
-        build(world)
-        yield world
-    await engine.dispose()
-    sync_engine.dispose()
-
-
-async def until(holds: Callable[[], Any], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.01)
-
-
-def titles(world: World) -> list[str]:
-    return [title for (title,) in world.rows("select title from documents order by title")]
-
-
-def consumer(world: World, name: str) -> Any:
-    [found] = [
-        one for ((all_,),) in [world.rows("select tenantry.list_consumers_v1()")] for one in all_ if one["name"] == name
-    ]
-    return found
 
 
 # --- what a handler is given ------------------------------------------------------------------------------------------
