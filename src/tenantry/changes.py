@@ -197,9 +197,8 @@ class Feed:
             worker.stopping = True
         self.wake()
         if tasks:
-            tasks.pop().cancel()  # it polls
-            if tasks:
-                await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+            tasks[-1].cancel()  # it polls
+            await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
