@@ -19,11 +19,9 @@ from tenantry.fastapi import Tenantry
 
 
 @asynccontextmanager
-async def telling(
-    database: Database, register: Callable[[World], None], build: Callable[[World], None] = lambda world: None
-) -> AsyncIterator[World]:
+async def telling(database: Database, register: Callable[[World], None], **changes: Any) -> AsyncIterator[World]:
     """A running app whose handlers `register` made before it began."""
-    tenancy = Tenantry(settings(database))
+    tenancy = Tenantry(settings(database, **changes))
     app = FastAPI()
     tenancy.install(app)
     engine = create_async_engine(database.url(driver="asyncpg"), pool_size=4, max_overflow=0)
@@ -35,7 +33,6 @@ async def telling(
     )
     register(world)
     async with world.client, tenancy.lifespan(app):
-        build(world)
         yield world
     await engine.dispose()
     sync_engine.dispose()
@@ -52,7 +49,6 @@ def titles(world: World) -> list[str]:
 
 
 def consumer(world: World, name: str) -> Any:
-    [found] = [
-        one for ((all_,),) in [world.rows("select tenantry.list_consumers_v1()")] for one in all_ if one["name"] == name
-    ]
-    return found
+    """A row of `tenantry changes list`."""
+    [(listed,)] = world.rows("select tenantry.list_consumers_v1()")
+    return {one["name"]: one for one in listed}[name]

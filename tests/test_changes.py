@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import sessionmaker
 
+from conformance.pgbouncer import bouncing
 from databases import Database, Server
 from instance import Document, World, fresh_database, gone, joined, removed, settings, signer
 from sql.clerk_objects import event, user
@@ -419,6 +420,23 @@ async def test_of_many_workers_one_at_a_time_tells_a_consumer_and_each_change_on
         await until(lambda: consumer(one, "count")["behind"] == 0)
         assert titles(one) == [f"user_{n:02}" for n in range(20)]
         assert most == 1
+
+
+@pytest.mark.requires("pgbouncer")
+async def test_behind_a_pooler_of_transactions_each_change_is_told_once_as_well(database: Database) -> None:
+    def register(world: World) -> None:
+        @world.tenancy.on("member.joined")
+        async def note(change: Change) -> None:
+            world.seen.append(change.user_id)
+
+    with bouncing(database, size=3) as url:
+        async with (
+            telling(database, register, database_url=url) as one,
+            telling(database, register, database_url=url) as two,
+        ):
+            await one.deliver(*(joined(f"user_{n}") for n in range(9)))
+            await until(lambda: consumer(one, "note")["behind"] == 0)
+            assert sorted(one.seen + two.seen) == [f"user_{n}" for n in range(9)]
 
 
 async def test_a_stopping_app_lets_its_handler_finish(database: Database) -> None:
