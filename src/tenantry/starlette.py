@@ -11,8 +11,9 @@ import asyncio
 import importlib
 import logging
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from urllib.parse import parse_qsl
@@ -24,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 from starlette.websockets import WebSocket, WebSocketState
 
-from tenantry import browser, database, proxy, roles, schema, webhooks
+from tenantry import browser, database, mirror, proxy, roles, schema, webhooks
+from tenantry.changes import CHANNEL, Announcer, Consumer, Feed, Start, make_consumer
 from tenantry.clerk import find_keys
 from tenantry.context import Scope, TenantContext, scope_of, use_scope
 from tenantry.errors import (
@@ -44,6 +46,7 @@ from tenantry.errors import (
 )
 from tenantry.identity import Identity
 from tenantry.inbox import Inbox
+from tenantry.notices import Notices
 from tenantry.pool import Pool
 from tenantry.settings import Settings, normalise_origin
 from tenantry.streams import Streams, close_code
@@ -51,7 +54,6 @@ from tenantry.tokens import Verifier, token_from_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
 
     import asyncpg
     from psycopg import AsyncConnection, Connection
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 
 _Factory = TypeVar("_Factory", bound="sessionmaker[Any] | async_sessionmaker[Any]")
 _Row = TypeVar("_Row")
+_Handler = TypeVar("_Handler", bound="Callable[..., Any]")
 
 log = logging.getLogger("tenantry")
 
@@ -95,6 +98,9 @@ class Tenantry:
         )
         self.frontend = _find_frontend(settings)
         self._inbox = Inbox(self._record)
+        self._announcer = Announcer(self.pool.run)
+        self._consumers: dict[str, Consumer] = {}
+        self._scoped: list[Any] = []
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -145,7 +151,31 @@ class Tenantry:
         """
         maker = {base.__module__.partition(".")[0] for base in type(factory).__mro__}
         adapter = "psycopg" if "psycopg_pool" in maker else "asyncpg" if "asyncpg" in maker else "sqlalchemy"
-        return importlib.import_module(f"tenantry.{adapter}").scoped(factory)  # each needs its own driver installed
+        scoped = importlib.import_module(f"tenantry.{adapter}").scoped(factory)  # each needs its own driver installed
+        self._scoped.append(scoped)
+        return scoped
+
+    def on(
+        self, *kinds: str, name: str | None = None, using: Any = None, start: Start = "now"
+    ) -> Callable[[_Handler], _Handler]:
+        """A decorator for what is to be told of changes: `on("member.joined")`, `on("member.*", "user.deleted")`.
+
+        The handler, async or not, takes a `Change`, and if it likes a session or connection of `using`, by default of
+        what was given to `scoped`: it is in the tenant that the change concerns, and what is written through it
+        happens once. `name` is what its position is kept by, by default the handler's own. `start`: from now on, or
+        from the beginning, when the database sees the name for the first time. Raises ConfigurationError.
+        """
+
+        def register(handler: _Handler) -> _Handler:
+            consumer = make_consumer(handler, kinds, name=name, start=start, using=using)
+            if consumer.name in self._consumers:
+                raise ConfigurationError(
+                    f"Two handlers are called {consumer.name!r}.", hint="Give one a name: on(..., name='…')."
+                )
+            self._consumers[consumer.name] = consumer
+            return handler
+
+        return register
 
     async def identify(self, connection: HTTPConnection) -> Scope:
         """How this request's transactions enter their tenant; with the error to raise where they may not."""
@@ -197,7 +227,55 @@ class Tenantry:
             raise DatabaseUnavailable(f"The delivery was not recorded within {_ANSWER_SECONDS} s.") from None
 
     async def _record(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        return await self.pool.record(deliveries, keep_private_metadata=self.settings.keep_private_metadata)
+        outcomes = await self.pool.record(deliveries, keep_private_metadata=self.settings.keep_private_metadata)
+        if any(one.outcome == "applied" for one in outcomes):
+            self._announcer.announce()
+        return outcomes
+
+    @asynccontextmanager
+    async def _telling(self) -> AsyncIterator[None]:
+        """Tells handlers of changes, over connections of its own: webhooks wait for none of them."""
+        consumers = [(one, self._scoped_for(one)) for one in self._consumers.values()]
+        if not consumers:
+            yield
+            return
+        url = self.settings.database_url or ""
+        pool = Pool(url, size=2 + sum(given is None for _, given in consumers))
+        feed = Feed(pool.run)
+        notices = Notices(
+            self.settings.listen_url or url,
+            heard=lambda _: feed.wake(),
+            probe=lambda nonce: pool.run(mirror.probe_endings(nonce)),
+            channel=CHANNEL,
+            purpose="notices of changes",
+            remedy="handlers are told every other second",
+        )
+        await pool.open()
+        try:
+            await feed.start((one, partial(_begin, given, pool)) for one, given in consumers)
+            notices.start()
+            yield
+        finally:
+            await notices.close()
+            await feed.close()
+            await pool.close()
+
+    def _scoped_for(self, consumer: Consumer) -> Any:
+        """What gives a handler its session or connection; None where it takes none. Raises ConfigurationError."""
+        if not consumer.takes_handle:
+            return None
+        if consumer.using is not None:
+            given = [consumer.using if hasattr(consumer.using, "transaction") else self.scoped(consumer.using)]
+        else:
+            given = list(self._scoped)
+        fitting = [one for one in given if isinstance(_begin(one), AbstractAsyncContextManager) == consumer.waits]
+        if len(fitting) != 1:
+            kind = "async" if consumer.waits else "sync"
+            raise ConfigurationError(
+                f"The {kind} handler {consumer.name} takes a session, and {len(fitting)} {kind} sources are known.",
+                hint=f"Give on(..., using=…) the {kind} sessionmaker or pool that is meant.",
+            )
+        return fitting[0]
 
     async def _verify(self, connection: HTTPConnection) -> Identity:
         headers = connection.scope["headers"]
@@ -230,13 +308,24 @@ class Tenantry:
         if not self.settings.webhook_signing_secrets:
             log.warning("CLERK_WEBHOOK_SIGNING_SECRET is not set: webhooks are answered 503, the mirror falls behind")
         try:
-            yield
+            async with self._telling():
+                yield
         finally:
             await self.streams.close()
             await self._inbox.drain()
+            await self._announcer.close()
             await self.pool.close()
             if self.frontend is not None:
                 await self.frontend.close()
+
+
+def _begin(given: Any, pool: Pool | None = None) -> Any:
+    """A transaction of what `scoped` gave, or of the pool where a handler takes no session."""
+    if given is None:
+        return pool.transaction() if pool is not None else None
+    if hasattr(given, "transaction"):
+        return given.transaction()
+    return importlib.import_module("tenantry.sqlalchemy").begun(given)
 
 
 class TenantryMiddleware:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tenantry import __version__
-from tenantry.cli import db, emulator, instance, roles
+from tenantry.cli import changes, db, emulator, instance, roles
 from tenantry.cli.dev import dev
 from tenantry.errors import ConfigurationError, TenantryError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(db.app, name="db")
 app.add_typer(roles.app, name="roles")
 app.add_typer(instance.app, name="instance")
+app.add_typer(changes.app, name="changes")
 app.add_typer(emulator.app, name="emulator")
 app.command()(dev)
 
