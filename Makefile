@@ -8,7 +8,7 @@ BENCH := .venv-bench/bin
 BENCH_READY := .venv-bench/.ready
 SNIPPETS := $(wildcard tests/docs)
 
-.PHONY: dev test check bench attacks lock clean
+.PHONY: dev test check bench attacks supported lock clean
 
 dev: $(READY) ## PostgreSQL, the Clerk emulator and the example app, on this machine alone
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec tenantry dev --app documents.main:app --app-dir examples/documents/api \
@@ -26,6 +26,9 @@ check: $(READY) ## style, types, import boundaries, the snippets in the docs
 
 attacks: $(READY) ## write the table of attacks in docs/isolation.md anew
 	@PYTHONPATH=tests $(BIN)/python -m attacks.table
+
+supported: $(READY) ## write SUPPORTED.md anew, from Clerk's specifications beside this checkout
+	@PYTHONPATH=tests $(BIN)/python -m emulator.specs.supported
 
 bench: $(BENCH_READY) ## what Tenantry costs, as ratios to floors; make bench ARGS="webhook --quick"
 	@PYTHONPATH="$${PYTHONPATH:-$(CURDIR)/src}" $(BENCH)/python -m benchmarks $(ARGS)

@@ -3,6 +3,7 @@
 Webhooks become rows, a request becomes a tenant, and a query stays inside it:
 
 - `tenantry.fastapi`, `tenantry.starlette`: who is asking, the webhook endpoint, errors as problems
+- `tenantry.browser`, `tenantry.js`: Clerk's components in server-rendered pages, kept in step with the server
 - `tenantry.sqlalchemy`, `tenantry.alembic`: sessions that serve one tenant, migrations that isolate tables
 - `tenant_context`, `current_tenant`: work without a request, and whom the running code works for
 - `tenantry` on the command line: `dev`, `db`, `roles`, `instance`, `emulator`

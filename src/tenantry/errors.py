@@ -28,6 +28,7 @@
     ├── JobRefused                    a job's envelope does not say for whom it may run          403
     │   ├── BadEnvelope               malformed, altered, or sealed with another secret
     │   └── EnvelopeExpired
+    ├── ConsumerTaken                 another worker tells this consumer of its changes
     ├── OrganizationMismatch          the client expected another organization than its token's  409
     └── WebhookError                  a delivery that is not recorded
         ├── BadSignature              malformed or forged                                        400
@@ -274,6 +275,12 @@ class EnvelopeExpired(JobRefused):
     code = "envelope_expired"
     title = "The job's envelope has expired."
     default_hint = "Enqueue the job again, or seal with a longer `ttl`."
+
+
+class ConsumerTaken(TenantryError):
+    code = "consumer_taken"
+    status = 409
+    title = "Another worker tells this consumer of its changes."
 
 
 class OrganizationMismatch(TenantryError):

@@ -81,6 +81,67 @@ def probe_endings(nonce: str) -> Call:
     return Call("probe_endings_v1", ("text",), (nonce,))
 
 
+def no_tenant() -> Call:
+    """Enters no tenant: raises NoTenant."""
+    return Call("current_tenant_id", (), ())
+
+
+def announce_changes() -> Call:
+    """Has committed changes placed in the feed, and their readers told."""
+    return Call("announce_changes_v1", (), ())
+
+
+def sequence_changes() -> Call:
+    """The same, whoever reads."""
+    return Call("sequence_changes_v1", (), ())
+
+
+def add_consumer(name: str, kinds: Sequence[str], start: str) -> Call:
+    """Makes a reader of the feed, unless it is there; `start`: now or beginning."""
+    return Call("add_consumer_v1", ("text", "jsonb"), (name, encode({"kinds": list(kinds), "from": start})))
+
+
+def read_consumer(name: str, kinds: Sequence[str], limit: int) -> Call:
+    """What a reader of the feed is to be told next, or why nothing."""
+    return Call("read_consumer_v1", ("text", "jsonb"), (name, encode({"kinds": list(kinds), "limit": limit})))
+
+
+def advance_consumer(name: str, pos: int, after: int) -> Call:
+    """Moves a reader of the feed on, with the transaction this is called in."""
+    return Call("advance_consumer_v1", ("text", "bigint", "jsonb"), (name, str(pos), encode({"after": after})))
+
+
+def enter_change(name: str, pos: int, after: int) -> Call:
+    """The same, and enters the tenant that the change concerns."""
+    return Call("enter_change_v1", ("text", "bigint", "jsonb"), (name, str(pos), encode({"after": after})))
+
+
+def fail_consumer(name: str, pos: int, error: str, *, attempts: int, backoff: float) -> Call:
+    """Notes that a reader's handler failed at a change; at the last of so many attempts it is parked."""
+    options = {"error": error, "attempts": attempts, "backoff": backoff}
+    return Call("fail_consumer_v1", ("text", "bigint", "jsonb"), (name, str(pos), encode(options)))
+
+
+def resume_consumer(name: str, *, skip: bool = False) -> Call:
+    """Has a reader that failed go on: at the change it failed at, or after it."""
+    return Call("resume_consumer_v1", ("text", "jsonb"), (name, encode({"skip": skip})))
+
+
+def remove_consumer(name: str) -> Call:
+    """Forgets a reader of the feed."""
+    return Call("remove_consumer_v1", ("text",), (name,))
+
+
+def list_consumers() -> Call:
+    """Every reader of the feed, how far it is and what holds it up."""
+    return Call("list_consumers_v1", (), ())
+
+
+def read_changes(after: int, limit: int) -> Call:
+    """The changes after a position."""
+    return Call("read_changes_v1", ("jsonb",), (encode({"after": after, "limit": limit}),))
+
+
 def record_events(deliveries: Iterable[Delivery], *, keep_private_metadata: bool = False) -> Call:
     """Records verified deliveries and merges what they tell; `read_outcomes` reads the answer."""
     group = list(deliveries)

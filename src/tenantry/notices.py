@@ -1,9 +1,10 @@
-"""Hears from the database whose access may have ended: one connection that LISTENs, reopened when it breaks.
+"""Hears from the database whose access may have ended, or that something changed: a connection that LISTENs, reopened
+when it breaks.
 
-A notice is a hint to ask again, and nothing more: it names a user, an organization or a session, by the sha256 of
-Clerk's id (`subject_of`), or says `*` for everybody. Whether notices arrive is proved at every connection by a probe
-sent over another one, since a pooler may accept LISTEN and never deliver. While they do not arrive, whoever waits for
-them must ask at an interval.
+A notice of ended access is a hint to ask again, and nothing more: it names a user, an organization or a session, by the
+sha256 of Clerk's id (`subject_of`), or says `*` for everybody. Whether notices arrive is proved at every connection by
+a probe sent over another one, since a pooler may accept LISTEN and never deliver. While they do not arrive, whoever
+waits for them must ask at an interval.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tenantry.pool import FAILURES, without_libpq_options
 log = logging.getLogger("tenantry")
 
 EVERYBODY = "*"
-_CHANNEL = "tenantry_endings"
+ENDINGS = "tenantry_endings"  # probes too
 _PROBE = "probe "
 _TIMEOUT_SECONDS = 10  # for the server to answer, or a probe to arrive
 _HEARTBEAT_SECONDS = 30  # a connection that died without a word is found out by then
@@ -40,11 +41,24 @@ def subject_of(clerk_id: str) -> str:
 class Notices:
     """Calls `heard` with the subject of each notice, and with `*` once they arrive again after a time they did not.
 
-    `probe` sends the nonce it is given to every listener, over a connection of its own.
+    `probe` sends the nonce it is given to every listener, over a connection of its own. `purpose` and `remedy` say in
+    the log what does not arrive, and what happens instead.
     """
 
-    def __init__(self, url: str, *, heard: Callable[[str], None], probe: Callable[[str], Awaitable[Any]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        heard: Callable[[str], None],
+        probe: Callable[[str], Awaitable[Any]],
+        channel: str = ENDINGS,
+        purpose: str = "notices of ended access",
+        remedy: str = "open streams are checked at their interval alone",
+    ) -> None:
         self._url = without_libpq_options(url)
+        self._channel = channel
+        self._purpose = purpose
+        self._remedy = remedy
         self._heard = heard
         self._probe = probe
         self._arrived: tuple[str, asyncio.Event] = ("", asyncio.Event())
@@ -88,7 +102,8 @@ class Notices:
         try:
             lost = asyncio.Event()
             connection.add_termination_listener(lambda *_: lost.set())
-            await connection.add_listener(_CHANNEL, self._receive)
+            for channel in {ENDINGS, self._channel}:
+                await connection.add_listener(channel, self._receive)
             await self._prove_arrival()
             while not await _happens(lost, _HEARTBEAT_SECONDS):
                 await connection.execute("select 1")
@@ -103,23 +118,24 @@ class Notices:
             raise TimeoutError("a probe did not arrive")
         self.arriving = True
         if self._warned:
-            log.info("notices of ended access arrive again")
+            log.info("%s arrive again", self._purpose)
             self._warned = False
         self._heard(EVERYBODY)  # what was said before is not known
 
     def _receive(self, connection: object, pid: int, channel: str, payload: object) -> None:
         subject = str(payload)
         if not subject.startswith(_PROBE):
-            self._heard(subject)
+            if channel == self._channel:
+                self._heard(subject)
         elif subject.removeprefix(_PROBE) == self._arrived[0]:
             self._arrived[1].set()
 
     def _warn(self, error: BaseException) -> None:
         if not self._warned:
             log.warning(
-                "notices of ended access do not arrive (%s): open streams are checked at their interval alone. "
+                "%s do not arrive (%s): %s. "
                 "Where a pooler stands before the database, set TENANTRY_LISTEN_URL to the database itself.",
-                type(error).__name__,
+                *(self._purpose, type(error).__name__, self._remedy),
             )
             self._warned = True
 

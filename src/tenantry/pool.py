@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import asyncpg
 
 from tenantry import mirror
+from tenantry.context import current_scope
 from tenantry.errors import CallRefused, DatabaseUnavailable, NotProvisioned, TenantryError
 
 if TYPE_CHECKING:
@@ -82,10 +83,7 @@ class Pool:
     async def run(self, call: Call) -> str:
         """What the function answered, as JSON text. Raises what it raised, DatabaseUnavailable, or CallRefused."""
         if self._pool is None:
-            raise DatabaseUnavailable(
-                "Tenantry has no database connection.",
-                hint="Give the app `lifespan=tenancy.lifespan`, or enter it inside your own.",
-            )
+            raise _not_open()
         try:
             async with asyncio.timeout(self._timeout):  # asyncpg's own makes a task of every acquisition
                 connection = await self._pool.acquire()
@@ -100,7 +98,7 @@ class Pool:
     async def hold(self, call: Call) -> AsyncIterator[str]:
         """What the function answered, in a transaction that stays open until the block ends: for the locks it took."""
         if self._pool is None:
-            raise DatabaseUnavailable("Tenantry has no database connection.")
+            raise _not_open()
         try:
             async with asyncio.timeout(self._timeout):
                 connection = await self._pool.acquire()
@@ -119,6 +117,16 @@ class Pool:
                 await transaction.rollback()
             with suppress(*FAILURES):
                 await self._pool.release(connection, timeout=self._timeout)
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A transaction of the running scope: committed at the end, rolled back on an error."""
+        if self._pool is None:
+            raise _not_open()
+        scope = current_scope()
+        entry = scope.enter()
+        async with self._pool.acquire() as connection, connection.transaction():
+            scope.admit(await connection.fetchval(entry.dollar, *entry.arguments))
+            yield
 
     async def record(self, deliveries: Sequence[Delivery], *, keep_private_metadata: bool = False) -> list[Outcome]:
         """Records deliveries, all or none."""
@@ -136,6 +144,13 @@ class Pool:
                 raise
             await self.run(scope.provision)
             return scope.admit(await self.run(entry))
+
+
+def _not_open() -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        "Tenantry has no database connection.",
+        hint="Give the app `lifespan=tenancy.lifespan`, or enter it inside your own.",
+    )
 
 
 async def _is_pooled(url: str, options: dict[str, Any]) -> bool:

@@ -249,7 +249,7 @@ class _Run:
         self._miscounted: list[str] = []
         self._gone: dict[str, set[str]] = {"organizations": set(), "users": set()}  # of a dry run
         self._drift: list[dict[str, Any]] = []
-        self._drifted = 0
+        self._differing: set[int] = set()
 
     async def work(self) -> tuple[Report, list[str]]:
         """Lists every kind, ends what is gone; the organizations whose members are to be listed come beside it."""
@@ -265,7 +265,9 @@ class _Run:
         await self._save(finished=True)
         drift = [_told(each, causes) for each in self._drift]
         seconds = time.monotonic() - began
-        report = Report(self._begun["id"], self._begun["resumed"], seconds, dict(self._tallies), drift, self._drifted)
+        report = Report(
+            self._begun["id"], self._begun["resumed"], seconds, dict(self._tallies), drift, len(self._differing)
+        )
         return report, sorted(set(self._miscounted))
 
     # --- what is there
@@ -538,10 +540,17 @@ class _Run:
                 answer: dict[str, Any] = mirror.decode(await self._database.run(call))
         except (InvalidArgument, CallRefused) as error:
             return await self._merge_pieces(kind, objects, observed_at, run, error)
-        drift = answer.get("drift") or []
-        self._drifted += len(drift)
-        self._drift += [{"kind": kind.name, **each} for each in drift][: MOST_DRIFTS - len(self._drift)]
+        for each in answer.get("drift") or []:
+            self._note_drift({"kind": kind.name, **each})
         return answer
+
+    def _note_drift(self, each: dict[str, Any]) -> None:
+        """Once, though pages overlap."""
+        key = hash((each["kind"], each["id"], each["field"]))
+        if key not in self._differing:
+            self._differing.add(key)
+            if len(self._drift) < MOST_DRIFTS:
+                self._drift.append(each)
 
     async def _merge_pieces(
         self, kind: Kind, objects: Sequence[Json], observed_at: int, run: dict[str, Any] | None, error: TenantryError
@@ -578,7 +587,10 @@ class _Run:
     async def _save(self, *, finished: bool = False) -> None:
         tallies = {name: asdict(tally) for name, tally in self._tallies.items()}
         state = {"done": self._done, "tallies": tallies} | ({"quick": True} if self._plan.quick else {})
-        drift = {"differences": self._drifted, "braked": {n: t.braked for n, t in self._tallies.items() if t.braked}}
+        drift = {
+            "differences": len(self._differing),
+            "braked": {n: t.braked for n, t in self._tallies.items() if t.braked},
+        }
         told = {"id": self._begun["id"], "attempt": self._begun["attempt"], "state": state, "counts": tallies}
         await self._database.run(mirror.save_reconcile({**told, "drift": drift, "finished": finished}))
 

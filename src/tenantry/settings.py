@@ -54,6 +54,10 @@ class Settings:
     job_secrets: tuple[str, ...] = field(default=(), repr=False)
     clerk_budget: int = 60
     reconcile: int = 0
+    proxy_url: str | None = None
+    sign_in_url: str | None = None
+    sign_up_url: str | None = None
+    emulator_url: str | None = None
 
     def __post_init__(self) -> None:
         if self.publishable_key and not self.issuers:
@@ -63,6 +67,12 @@ class Settings:
                 "Of CLERK_PUBLISHABLE_KEY and CLERK_SECRET_KEY one is a test key and one is live.",
                 hint="Copy both from the same instance in the Clerk dashboard.",
             )
+        if self.emulator_url and not self.development:
+            raise ConfigurationError(
+                "TENANTRY_EMULATOR_URL is set beside a live Clerk key.", hint="Unset it: it lets everybody sign in."
+            )
+        if self.emulator_url and not self.proxy_url:
+            object.__setattr__(self, "proxy_url", "/__clerk")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
@@ -83,6 +93,11 @@ class Settings:
     def development(self) -> bool:
         """Whether this is a Clerk development instance, or none at all: no key says `live`."""
         return not any(key and _is_live(key) for key in (self.publishable_key, self.secret_key))
+
+    @property
+    def frontend_host(self) -> str | None:
+        """The host of this instance's Frontend API, which the publishable key encodes."""
+        return _frontend_host(self.publishable_key) if self.publishable_key else None
 
     @property
     def cookie_suffix(self) -> str | None:
@@ -228,6 +243,29 @@ def _api_url(text: str) -> str:
     return _url(text).removesuffix("/v1")
 
 
+def _place(text: str) -> str:
+    """A path of the app's own origin, or an address."""
+    if not text.startswith("/"):
+        return _url(text)
+    if text.startswith("//") or not re.fullmatch(r"[!-;=?-~]+", text) or "\\" in text:
+        raise ValueError("it is neither a path nor an address")
+    return text
+
+
+def _proxy_url(text: str) -> str:
+    place = _place(text).rstrip("/")
+    if not place or "?" in place or "#" in place:
+        raise ValueError("it has no path of its own")
+    return place
+
+
+def _loopback_url(text: str) -> str:
+    url = urlsplit(_url(text))
+    if url.scheme != "http" or url.hostname not in ("127.0.0.1", "localhost", "::1") or url.path.strip("/"):
+        raise ValueError("it is not an http address of this machine")
+    return text.rstrip("/")
+
+
 def _issuers(text: str) -> tuple[str, ...]:
     return tuple(_url(item) for item in _items(text))
 
@@ -352,6 +390,14 @@ _READERS: Mapping[str, _Reader] = {
         ("TENANTRY_CLERK_BUDGET",), _whole(1, 100), "Write a percentage of Clerk's rate limit; 60 is usual."
     ),
     "reconcile": _Reader(("TENANTRY_RECONCILE",), _duration, "Write how often, like 15m or 6h; off for never."),
+    "proxy_url": _Reader(
+        ("CLERK_PROXY_URL",), _proxy_url, "Write a path like /__clerk, or an address, or leave it unset."
+    ),
+    "sign_in_url": _Reader(("CLERK_SIGN_IN_URL",), _place, "Write a path like /sign-in, or an address."),
+    "sign_up_url": _Reader(("CLERK_SIGN_UP_URL",), _place, "Write a path like /sign-up, or an address."),
+    "emulator_url": _Reader(
+        ("TENANTRY_EMULATOR_URL",), _loopback_url, "Write it like http://127.0.0.1:4010; outside development unset it."
+    ),
 }
 
 

@@ -17,7 +17,8 @@ which plans better and routes to one shard, and a readable error for an object o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from uuid import UUID
@@ -88,6 +89,28 @@ def scoped(factory: Any) -> Any:
         settings["sync_session_class"] = _confined(sync_class)
         return async_sessionmaker(class_=factory.class_, **settings)
     return sessionmaker(class_=_confined(factory.class_), **settings)
+
+
+def begun(factory: Any) -> Any:
+    """A session of a sessionmaker that `scoped` gave, in a transaction that has entered its tenant already.
+
+    `with` or `async with`, as the sessionmaker is; committed at the end, rolled back on an error.
+    """
+    return _begun_async(factory) if isinstance(factory, async_sessionmaker) else _begun(factory)
+
+
+@asynccontextmanager
+async def _begun_async(factory: async_sessionmaker[_A]) -> AsyncIterator[_A]:
+    async with factory.begin() as session:
+        await session.connection()
+        yield session
+
+
+@contextmanager
+def _begun(factory: sessionmaker[_S]) -> Iterator[_S]:
+    with factory.begin() as session:
+        session.connection()
+        yield session
 
 
 def _confined(session_class: type[Session]) -> type[Session]:
@@ -288,7 +311,7 @@ def tenant_id() -> UUID:
     scope = current_scope()
     if scope.context is None:
         scope.enter()  # raises the reason, if there is one
-        raise IsolationError("The tenant is not known before the first transaction begins.")
+        raise IsolationError("The tenant is not known before the first transaction begins, or this work concerns none.")
     return scope.context.id
 
 

@@ -1,4 +1,4 @@
-"""Tenantry in a Starlette app: who is asking, for every request; the webhook endpoint; errors as RFC 9457 problems.
+"""Tenantry in a Starlette app: who is asking, for every request; webhooks; the switcher; errors as RFC 9457 problems.
 
 The middleware never refuses: it reads the token, and keeps an identity or the reason why there is none. Whoever needs
 one asks, by `resolve` or by beginning a transaction, and gets it or that reason. So public pages, CORS preflights and
@@ -11,17 +11,22 @@ import asyncio
 import importlib
 import logging
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 from starlette.websockets import WebSocket, WebSocketState
 
-from tenantry import database, roles, schema, webhooks
+from tenantry import browser, database, mirror, proxy, roles, schema, webhooks
+from tenantry.changes import CHANNEL, Announcer, Consumer, Feed, Start, make_consumer
 from tenantry.clerk import find_keys
 from tenantry.context import Scope, TenantContext, scope_of, use_scope
 from tenantry.errors import (
@@ -41,6 +46,7 @@ from tenantry.errors import (
 )
 from tenantry.identity import Identity
 from tenantry.inbox import Inbox
+from tenantry.notices import Notices
 from tenantry.pool import Pool
 from tenantry.reconcile import keep_reconciled
 from tenantry.settings import Settings, normalise_origin
@@ -49,7 +55,6 @@ from tenantry.tokens import Verifier, token_from_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
 
     import asyncpg
     from psycopg import AsyncConnection, Connection
@@ -64,12 +69,15 @@ if TYPE_CHECKING:
 
 _Factory = TypeVar("_Factory", bound="sessionmaker[Any] | async_sessionmaker[Any]")
 _Row = TypeVar("_Row")
+_Handler = TypeVar("_Handler", bound="Callable[..., Any]")
 
 log = logging.getLogger("tenantry")
 
 WEBHOOK_PATH = "/webhooks/clerk"
 EXPECTED_ORG = "tenantry-expected-org"
+EXPECTED_ORG_IN_QUERY = "tenantry_expected_org"
 _ORG_IN_PATH = re.compile(r"/orgs/([^/]+)")
+_STATIC = Path(__file__).parent / "static"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _RECONCILE_SECONDS = 60  # for a statement of a run: a look at the whole mirror takes longer than a webhook
 _BODY_SECONDS = 10  # a sender slower than this is not Svix
@@ -92,7 +100,11 @@ class Tenantry:
             listen_url=settings.listen_url or settings.database_url,
             interval=settings.stream_interval if settings.membership_source == "mirror" else 0,
         )
+        self.frontend = _find_frontend(settings)
         self._inbox = Inbox(self._record)
+        self._announcer = Announcer(self.pool.run)
+        self._consumers: dict[str, Consumer] = {}
+        self._scoped: list[Any] = []
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -100,10 +112,25 @@ class Tenantry:
         return cls(Settings.from_env(**overrides))
 
     def install(self, app: Any, *, webhook_path: str = WEBHOOK_PATH) -> None:
-        """Adds the middleware, the handler of Tenantry's errors and the webhook endpoint to an app."""
+        """Adds the middleware, the handler of Tenantry's errors, the webhook endpoint and `/tenantry.js` to an app."""
         app.add_middleware(TenantryMiddleware, tenancy=self)
         app.add_exception_handler(TenantryError, answer_error)
         app.add_route(webhook_path, self.receive_webhook, methods=["POST"])
+        app.add_route(browser.SCRIPT_PATH, _send_script, methods=["GET"])
+
+    def template_context(self, request: Request) -> dict[str, Any]:
+        """For `Jinja2Templates(context_processors=[tenancy.template_context])`: `clerk`, the tags of a `browser.Page`.
+
+        The page is made for whom the request's token names, whether or not they may enter their tenant.
+        """
+        identity = request_scope(request).identity
+        page = browser.Page(
+            settings=self.settings,
+            user_id=identity.user_id if identity else None,
+            organization_id=identity.org_id if identity else None,
+            root_path=request.scope.get("root_path", ""),
+        )
+        return {"clerk": page}
 
     def lifespan(self, app: object = None) -> AbstractAsyncContextManager[None]:
         """Opens Tenantry's connections for the app's life, after checking that this database and login can be used.
@@ -128,7 +155,31 @@ class Tenantry:
         """
         maker = {base.__module__.partition(".")[0] for base in type(factory).__mro__}
         adapter = "psycopg" if "psycopg_pool" in maker else "asyncpg" if "asyncpg" in maker else "sqlalchemy"
-        return importlib.import_module(f"tenantry.{adapter}").scoped(factory)  # each needs its own driver installed
+        scoped = importlib.import_module(f"tenantry.{adapter}").scoped(factory)  # each needs its own driver installed
+        self._scoped.append(scoped)
+        return scoped
+
+    def on(
+        self, *kinds: str, name: str | None = None, using: Any = None, start: Start = "now"
+    ) -> Callable[[_Handler], _Handler]:
+        """A decorator for what is to be told of changes: `on("member.joined")`, `on("member.*", "user.deleted")`.
+
+        The handler, async or not, takes a `Change`, and if it likes a session or connection of `using`, by default of
+        what was given to `scoped`: it is in the tenant that the change concerns, and what is written through it
+        happens once. `name` is what its position is kept by, by default the handler's own. `start`: from now on, or
+        from the beginning, when the database sees the name for the first time. Raises ConfigurationError.
+        """
+
+        def register(handler: _Handler) -> _Handler:
+            consumer = make_consumer(handler, kinds, name=name, start=start, using=using)
+            if consumer.name in self._consumers:
+                raise ConfigurationError(
+                    f"Two handlers are called {consumer.name!r}.", hint="Give one a name: on(..., name='…')."
+                )
+            self._consumers[consumer.name] = consumer
+            return handler
+
+        return register
 
     async def identify(self, connection: HTTPConnection) -> Scope:
         """How this request's transactions enter their tenant; with the error to raise where they may not."""
@@ -180,7 +231,55 @@ class Tenantry:
             raise DatabaseUnavailable(f"The delivery was not recorded within {_ANSWER_SECONDS} s.") from None
 
     async def _record(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        return await self.pool.record(deliveries, keep_private_metadata=self.settings.keep_private_metadata)
+        outcomes = await self.pool.record(deliveries, keep_private_metadata=self.settings.keep_private_metadata)
+        if any(one.outcome == "applied" for one in outcomes):
+            self._announcer.announce()
+        return outcomes
+
+    @asynccontextmanager
+    async def _telling(self) -> AsyncIterator[None]:
+        """Tells handlers of changes, over connections of its own: webhooks wait for none of them."""
+        consumers = [(one, self._scoped_for(one)) for one in self._consumers.values()]
+        if not consumers:
+            yield
+            return
+        url = self.settings.database_url or ""
+        pool = Pool(url, size=2 + sum(given is None for _, given in consumers))
+        feed = Feed(pool.run)
+        notices = Notices(
+            self.settings.listen_url or url,
+            heard=lambda _: feed.wake(),
+            probe=lambda nonce: pool.run(mirror.probe_endings(nonce)),
+            channel=CHANNEL,
+            purpose="notices of changes",
+            remedy="handlers are told every other second",
+        )
+        await pool.open()
+        try:
+            await feed.start((one, partial(_begin, given, pool)) for one, given in consumers)
+            notices.start()
+            yield
+        finally:
+            await notices.close()
+            await feed.close()
+            await pool.close()
+
+    def _scoped_for(self, consumer: Consumer) -> Any:
+        """What gives a handler its session or connection; None where it takes none. Raises ConfigurationError."""
+        if not consumer.takes_handle:
+            return None
+        if consumer.using is not None:
+            given = [consumer.using if hasattr(consumer.using, "transaction") else self.scoped(consumer.using)]
+        else:
+            given = list(self._scoped)
+        fitting = [one for one in given if isinstance(_begin(one), AbstractAsyncContextManager) == consumer.waits]
+        if len(fitting) != 1:
+            kind = "async" if consumer.waits else "sync"
+            raise ConfigurationError(
+                f"The {kind} handler {consumer.name} takes a session, and {len(fitting)} {kind} sources are known.",
+                hint=f"Give on(..., using=…) the {kind} sessionmaker or pool that is meant.",
+            )
+        return fitting[0]
 
     async def _verify(self, connection: HTTPConnection) -> Identity:
         headers = connection.scope["headers"]
@@ -221,14 +320,27 @@ class Tenantry:
             log.warning("CLERK_WEBHOOK_SIGNING_SECRET is not set: webhooks are answered 503, the mirror falls behind")
         reconciling = asyncio.create_task(self._keep_reconciled())
         try:
-            yield
+            async with self._telling():
+                yield
         finally:
             reconciling.cancel()
             with suppress(asyncio.CancelledError):
                 await reconciling
             await self.streams.close()
             await self._inbox.drain()
+            await self._announcer.close()
             await self.pool.close()
+            if self.frontend is not None:
+                await self.frontend.close()
+
+
+def _begin(given: Any, pool: Pool | None = None) -> Any:
+    """A transaction of what `scoped` gave, or of the pool where a handler takes no session."""
+    if given is None:
+        return pool.transaction() if pool is not None else None
+    if hasattr(given, "transaction"):
+        return given.transaction()
+    return importlib.import_module("tenantry.sqlalchemy").begun(given)
 
 
 class TenantryMiddleware:
@@ -241,6 +353,9 @@ class TenantryMiddleware:
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
+            return
+        if self.tenancy.frontend is not None and self.tenancy.frontend.serves(scope):
+            await self.tenancy.frontend(scope, receive, send)
             return
         found = await self.tenancy.identify(HTTPConnection(scope))
         scope["tenantry"] = (self.tenancy, found)
@@ -342,8 +457,9 @@ def _installed(connection: HTTPConnection) -> tuple[Tenantry, Scope]:
 
 
 def _find_mismatch(connection: HTTPConnection, identity: Identity) -> OrganizationMismatch | None:
-    """The client may state which organization it expects, by header or path; it never chooses one."""
+    """The client may state which organization it expects, by header, path or query; it never chooses one."""
     stated = connection.headers.getlist(EXPECTED_ORG) + _ORG_IN_PATH.findall(connection.scope["path"])
+    stated += _stated_in_query(connection.scope.get("query_string", b""))
     own = {identity.org_id or "", identity.org_slug or identity.org_id or ""}
     for expected in stated:
         if expected not in own:
@@ -352,6 +468,30 @@ def _find_mismatch(connection: HTTPConnection, identity: Identity) -> Organizati
                 hint="Switch to the organization, or go to the page of the active one.",
             )
     return None
+
+
+def _stated_in_query(query: bytes) -> list[str]:
+    """A form without scripts of its own has no headers to state it in."""
+    if EXPECTED_ORG_IN_QUERY.encode() not in query:  # nearly always: the rest of a query is the app's
+        return []
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return [value for name, value in pairs if name == EXPECTED_ORG_IN_QUERY]
+
+
+def _find_frontend(settings: Settings) -> proxy.FrontendProxy | None:
+    """In development Clerk's frontend is the emulator's, under the app's own origin."""
+    if settings.emulator_url is None or settings.proxy_url is None or not settings.proxy_url.startswith("/"):
+        return None
+    return proxy.FrontendProxy(settings.emulator_url, settings.proxy_url)
+
+
+async def _send_script(request: Request) -> Response:
+    """`tenantry.js`; browsers keep it, and ask whether it has changed."""
+    response = await StaticFiles(directory=_STATIC).get_response("tenantry.js", request.scope)
+    response.headers["Cache-Control"] = "no-cache"
+    if response.status_code == 200:
+        response.headers["Content-Type"] = "text/javascript; charset=utf-8"  # not what this machine's registry says
+    return response
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

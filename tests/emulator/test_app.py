@@ -81,8 +81,10 @@ def test_ten_thousand_organizations_are_paged_to_the_end(run: Runner) -> None:
     assert (len(page["data"]), page["total_count"]) == (100, 10_000)
 
 
-def test_the_root_says_where_everything_is(run: Runner) -> None:
+def test_each_api_has_a_place_of_its_own(run: Runner) -> None:
     running = run(seed_data=DEFAULT)
-    shown = running.api.get(running.url).json()
-    assert shown["instance_id"] == running.emulator.instance.id
-    assert shown["backend_api"] == "/v1"
+    api = running.api
+    assert api.get(f"{running.url}/v1/organizations").json()["total_count"] == 2
+    assert api.get(f"{running.url}/__clerk/v1/client").json() == {"response": None, "client": None}
+    assert api.get(f"{running.url}/emulator/").json()["instance_id"] == running.emulator.instance.id
+    assert "Ada Lovelace" in api.get(f"{running.url}/").text

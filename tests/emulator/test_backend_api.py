@@ -246,7 +246,7 @@ def test_memberships_are_listed_by_organization_by_user_and_instance_wide(runnin
 
 
 def test_invitations_are_made_one_by_one_and_ten_at_a_time(running: Running) -> None:
-    acme = running.organization("Acme")["id"]
+    acme = running.organization("Acme", max_allowed_memberships=0)["id"]
     path = f"/organizations/{acme}/invitations"
     new = {"email_address": "cleo@example.test", "role": "org:member"}
     made = running.post(path, new)
@@ -455,3 +455,13 @@ def test_the_slug_of_an_instance_without_slugs_can_suit_strict_clients(run: Runn
     running = run(seed_data=DEFAULT, options=Options(assumptions=Assumptions(slug_when_disabled="generated")))
     with Clerk(bearer_auth=running.emulator.instance.secret_key, server_url=f"{running.url}/v1") as clerk:
         assert {each.slug for each in clerk.organizations.list().data} == {"acme", "globex"}
+
+
+def test_where_organizations_are_off_there_is_nothing_about_them(run: Runner) -> None:
+    running = run(seed_data=DEFAULT)
+    running.patch("/instance/organization_settings", {"enabled": False})
+    for path in ("/organizations", "/organization_memberships", "/organization_roles"):
+        assert running.error("GET", path, status=403)["code"] == "organization_not_enabled_in_instance"
+    assert running.get("/users")
+    running.patch("/instance/organization_settings", {"enabled": True})
+    assert running.get("/organizations")["total_count"] == 2

@@ -1,7 +1,8 @@
-"""`tenantry emulator`: one clean screen, a line a delivery, and sentences for what cannot be."""
+"""`tenantry emulator`: one clean screen, a line a delivery, events on request, and sentences for what cannot be."""
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -14,16 +15,16 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
-import typer
-from typer.testing import CliRunner
+from starlette.responses import Response
+from typer.testing import CliRunner, Result
 
-from emulator.world import Receiver, wait_until
-from tenantry.cli.emulator import emulator
+from emulator.world import Receiver, Runner, Running, wait_until
+from snippets import blocks
+from tenantry.cli.emulator import app
+from tenantry.emulator.seed import DEFAULT
 from tenantry.errors import ConfigurationError
 
-SCRIPT = "import typer; from tenantry.cli.emulator import emulator; typer.run(emulator)"
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(emulator)
+SCRIPT = "from tenantry.cli.emulator import app; app()"
 
 
 @contextmanager
@@ -115,3 +116,66 @@ def test_a_bad_seed_file_is_named(tmp_path: Path) -> None:
     path.write_text("[[users]]\n")
     result = CliRunner().invoke(app, ["--port", "0", "--seed-file", str(path)])
     assert "users[0] has no email" in str(result.exception)
+
+
+@pytest.fixture
+def clerk(run: Runner) -> Running:
+    return run(seed_data=DEFAULT)
+
+
+def trigger(clerk: Running, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["trigger", *arguments], env={"TENANTRY_EMULATOR_URL": clerk.url})
+
+
+def test_the_command_of_the_page_removes_a_member_and_says_that_it_arrived(clerk: Running, receiver: Receiver) -> None:
+    clerk.emulator.webhooks.add_endpoint(receiver.url)
+    [command] = blocks("docs/emulator.md", "console")
+    result = trigger(clerk, *command.split()[3:])
+    assert result.exit_code == 0, result.output
+    assert f"organizationMembership.deleted to {receiver.url}: delivered 200" in result.output
+    [event] = receiver.events
+    assert event["data"]["public_user_data"]["identifier"] == "grace@example.test"
+
+
+def test_a_webhook_that_does_not_arrive_is_a_failure(clerk: Running, receiver: Receiver) -> None:
+    clerk.emulator.webhooks.add_endpoint(receiver.url)
+    receiver.answer = lambda number: Response("no", 500)
+    result = trigger(clerk, "user.updated", "--user", "ada@example.test")
+    assert result.exit_code == 1
+    assert "failed 500, again in" in result.output
+
+
+def test_an_event_that_nobody_wants_is_announced_all_the_same(clerk: Running) -> None:
+    result = trigger(clerk, "user.updated", "--user", "ada@example.test", "--name", "Augusta King")
+    assert (result.exit_code, "no endpoint wants it" in result.output) == (0, True)
+    assert clerk.emulator.store.users.find("ada@example.test").last_name == "King"
+
+
+def test_every_type_is_listed_with_what_it_needs(clerk: Running) -> None:
+    listed = trigger(clerk, "--list").output
+    assert re.search(r"organizationMembership\.deleted +--user --organization\n", listed)
+    assert re.search(r"user\.created +--user \[--name\]\n", listed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing.happened"], "is no event that the emulator can send"),
+        (["user.deleted"], "user.deleted needs user"),
+        (["user.deleted", "--user", "nobody"], "No user was found"),
+        (["user.deleted", "--url", "http://127.0.0.1:1"], "No Clerk emulator answers at http://127.0.0.1:1"),
+        (["user.deleted", "--url", "http://[::1"], "is no URL"),
+        (["user.deleted", "--url", "nonsense"], "No Clerk emulator answers at nonsense"),
+    ],
+)
+def test_what_cannot_be_triggered_is_said_in_a_sentence(clerk: Running, arguments: list[str], said: str) -> None:
+    result = trigger(clerk, *arguments)
+    assert isinstance(result.exception, ConfigurationError)
+    assert said in result.exception.message
+    assert result.exception.hint
+
+
+def test_a_server_that_is_no_emulator_is_not_taken_for_one(clerk: Running, receiver: Receiver) -> None:
+    result = trigger(clerk, "user.deleted", "--url", receiver.url)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "No Clerk emulator answers" in result.exception.message

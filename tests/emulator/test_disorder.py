@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.emulator.disorder import FAULTS, Disorder, decide, parse
+from tenantry.emulator.disorder import FAULTS, Disorder, decide, parse, refuses
 
 HALF = Disorder(twice=0.2, late=0.2, swapped=0.2, lost=0.2)
 
@@ -40,12 +40,22 @@ def test_delays_stay_within_what_was_asked() -> None:
     assert max(delays) <= 10
 
 
+def test_requests_are_refused_as_often_as_asked_and_the_seed_says_which() -> None:
+    runs = [[refuses(Disorder(rate_limit=0.3), seed, number) for number in range(1000)] for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+    assert sum(runs[0]) == pytest.approx(300, rel=0.15)
+    assert not any(refuses(Disorder(), 1, number) for number in range(100))
+
+
 def test_disorder_is_read_from_one_line() -> None:
     assert parse("twice=0.2, late=0.1,late_seconds=5") == Disorder(twice=0.2, late=0.1, late_seconds=5)
     assert parse("") == Disorder()
 
 
-@pytest.mark.parametrize("text", ["often=1", "twice", "twice=", "twice=much", "twice=2", "twice=-1", "twice=nan"])
+@pytest.mark.parametrize(
+    "text",
+    ["often=1", "twice", "twice=", "twice=much", "twice=2", "twice=-1", "twice=nan", "rate_limit=2", "slow_seconds=-1"],
+)
 def test_what_is_no_disorder_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match=text.partition("=")[0]):
         parse(text)

@@ -229,7 +229,7 @@ def test_a_full_organization_takes_no_member_and_a_limit_of_0_is_none(make_world
 
 def test_slugs_are_off_at_first_and_refused(world: World) -> None:
     assert world.store.organizations.create("Acme").slug is None
-    assert refusal(world.store.organizations.create, "Globex", slug="globex") == "form_param_value_invalid"
+    assert refusal(world.store.organizations.create, "Globex", slug="globex") == "organization_slugs_disabled"
 
 
 def test_slugs_where_on_are_unique_and_made_from_the_name(make_world: WorldMaker) -> None:
@@ -395,7 +395,7 @@ def test_a_domain_belongs_to_one_organization(world: World) -> None:
     other = world.store.organizations.create("Globex")
     world.store.domains.create(organization, "acme.test", None, verified=True)
     create = world.store.domains.create
-    assert refusal(create, other, "ACME.test", None, verified=True) == "form_identifier_exists"
+    assert refusal(create, other, "ACME.test", None, verified=True) == "organization_domain_already_exists"
     assert refusal(create, other, "nonsense", None, verified=True) == "form_param_format_invalid"
     assert refusal(create, other, "globex.test", "by_force", verified=True) == "form_param_value_invalid"
 

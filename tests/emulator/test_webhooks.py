@@ -210,6 +210,15 @@ def test_late_deliveries_wait_while_later_ones_arrive(run: Runner, receiver: Rec
     wait_until(lambda: running.emulator.webhooks.unfinished == len(late))
 
 
+def test_a_slow_delivery_waits_and_holds_up_no_other(run: Runner, receiver: Receiver) -> None:
+    running = run(webhook_urls=[receiver.url], disorder=Disorder(slow_seconds=3600))
+    slow = running.user("slow")
+    running.emulator.webhooks.disorder = Disorder()
+    quick = running.user("quick")
+    wait_until(lambda: running.emulator.webhooks.unfinished == 1)
+    assert [event["data"]["id"] for event in receiver.events] == [quick["id"]] != [slow["id"]]
+
+
 def test_late_deliveries_arrive_in_the_end(run: Runner, receiver: Receiver) -> None:
     deliver_in_disorder(run, receiver, Disorder(late=0.3, late_seconds=30))
     assert len(set(receiver.ids)) == len(receiver.ids) == 20

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +159,15 @@ class Deployment:
 
 
 @contextmanager
-def deploy(database: Database, *, disorder: Disorder | None = None, **environ: str) -> Iterator[Deployment]:
-    """Migrates, then runs emulator and app as `tenantry dev` does."""
+def deploy(
+    database: Database,
+    *,
+    disorder: Disorder | None = None,
+    settings: Mapping[str, Any] | None = None,
+    token_seconds: int = 60,
+    **environ: str,
+) -> Iterator[Deployment]:
+    """Migrates, then runs emulator and app as `tenantry dev` does. `settings` are the emulated instance's."""
     migrate(database)
     apply_roles(database)
     with ExitStack() as stack:
@@ -168,7 +175,8 @@ def deploy(database: Database, *, disorder: Disorder | None = None, **environ: s
         url, clerk_url = address_of(app_socket), address_of(clerk_socket)
         emulator = Emulator(
             seed_data=ROLES,
-            options=Options(rate_limits=False),
+            settings=settings,
+            options=Options(rate_limits=False, token_seconds=token_seconds),
             disorder=disorder,
             speed=SPEED,
             webhook_urls=[f"{url}/webhooks/clerk"],

@@ -295,7 +295,7 @@ def test_everything_belongs_to_the_owner_role(mirror: Mirror) -> None:
     assert owners == ["tenantry_owner"]
 
 
-# What queries, policies and defaults of a tenant use, and the four that must be called there only to be refused.
+# What queries, policies and defaults of a tenant use, and the five that must be called there only to be refused.
 INSIDE_A_TENANT = {
     "current_context",
     "current_tenant_id",
@@ -310,6 +310,7 @@ INSIDE_A_TENANT = {
     "refuse_second_context",
     "set_tenant_v1",
     "set_tenant_by_id_v1",
+    "enter_change_v1",
     "bypass_tenant_v1",
     "end_bypass_v1",
 }

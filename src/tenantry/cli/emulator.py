@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tenantry.errors import ConfigurationError
+from tenantry.cli.trigger import trigger
+from tenantry.errors import ConfigurationError, TenantryError
 
 if TYPE_CHECKING:
     from tenantry.dev.emulator import LocalClerk
@@ -16,7 +18,32 @@ if TYPE_CHECKING:
     from tenantry.emulator.disorder import Disorder
 
 
+app = typer.Typer()
+app.command()(trigger)
+
+
+class Framework(StrEnum):
+    """Whose names the printed environment has."""
+
+    PYTHON = "python"
+    NEXTJS = "nextjs"
+
+
+@app.command()
+def fetch() -> None:
+    """Fetch Clerk's browser bundles from npm into the cache: for images and machines without a network later."""
+    from tenantry.emulator.bundles import Bundles, BundleUnavailable
+
+    try:
+        for folder in Bundles().prefetch():
+            typer.echo(folder)
+    except BundleUnavailable as error:
+        raise TenantryError(str(error)) from None
+
+
+@app.callback(invoke_without_command=True)
 def emulator(
+    context: typer.Context,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 4010,
     webhook_url: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="Where webhooks go. May be given several times.")
@@ -30,7 +57,7 @@ def emulator(
         Path | None, typer.Option(file_okay=False, resolve_path=True, help="Keeps everything here between runs.")
     ] = None,
     disorder: Annotated[
-        str, typer.Option(metavar="NAME=CHANCE,...", help="Among twice, late, swapped, lost; for example twice=0.2.")
+        str, typer.Option(metavar="NAME=CHANCE,...", help="Among twice, late, swapped, lost, slow_seconds, rate_limit.")
     ] = "",
     speed: Annotated[float, typer.Option(min=0.001, help="Divides the delays between retries.")] = 1.0,
     token_version: Annotated[int, typer.Option(min=1, max=2, help="The version of session tokens.")] = 2,
@@ -41,8 +68,13 @@ def emulator(
         bool | None, typer.Option(help="Whether people may do without an organization. At first they may not.")
     ] = None,
     rate_limits: Annotated[bool, typer.Option(help="Whether the limits of a development instance hold.")] = True,
+    framework: Annotated[
+        Framework, typer.Option("--for", help="Whose variables to print.", case_sensitive=False)
+    ] = Framework.PYTHON,
 ) -> None:
-    """Run the Clerk emulator: Backend API, session tokens, webhooks. It listens on this machine only."""
+    """Run the Clerk emulator: both APIs, session tokens, webhooks, a control page. It listens on this machine only."""
+    if context.invoked_subcommand is not None:
+        return
     try:
         from tenantry.dev.emulator import LocalClerk, build_emulator, read_seed_file
         from tenantry.dev.screen import Screen
@@ -67,22 +99,27 @@ def emulator(
         )
         clerk = LocalClerk(address_of(claimed), started)
         with contextlib.closing(started), contextlib.suppress(KeyboardInterrupt):
-            serve(create_app(started), claimed, lambda: screen.show(_summarize(clerk, webhook_url or [])))
+            serve(create_app(started), claimed, lambda: screen.show(_summarize(clerk, framework, webhook_url or [])))
 
 
-def _summarize(clerk: LocalClerk, webhook_urls: list[str]) -> Summary:
+def _summarize(clerk: LocalClerk, framework: Framework, webhook_urls: list[str]) -> Summary:
     """What a person needs: where it is, the app's environment, who there is, a token."""
     from tenantry.dev.screen import Summary
 
-    addresses = [("Clerk emulator", clerk.url)]
+    addresses = [("Clerk emulator", clerk.url), ("Control page", f"{clerk.url}/")]
     addresses += [("Webhooks go to", url) for url in webhook_urls] or [("Webhooks go", "nowhere: see --webhook-url")]
-    environment = "\n  ".join(f"export {name}={value}" for name, value in clerk.environment().items())
+    variables = clerk.nextjs_environment() if framework is Framework.NEXTJS else clerk.environment()
+    environment = "\n  ".join(f"export {name}={value}" for name, value in variables.items())
+    steps = [("your app's environment", environment)]
+    if framework is Framework.NEXTJS:
+        rewrite = f'{{ source: "/__clerk/:path*", destination: "{clerk.url}/__clerk/:path*" }}'
+        steps.append(("and a rewrite in next.config", rewrite))
     tokens = [
         (f"a session token of {person.name} in {organization}", clerk.token_command(person, organization))
         for person in clerk.people()
         for organization, _ in person.memberships
     ]
-    return Summary(addresses, clerk.people(), [("your app's environment", environment), *tokens[:1]])
+    return Summary(addresses, clerk.people(), [*steps, *tokens[:1]])
 
 
 def _disorder(text: str) -> Disorder:

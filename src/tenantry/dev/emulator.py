@@ -33,6 +33,9 @@ class LocalClerk:
     def environment(self) -> dict[str, str]:
         return self._emulator.environment(self.url) | {"TENANTRY_EMULATOR_URL": self.url}
 
+    def nextjs_environment(self) -> dict[str, str]:
+        return self._emulator.instance.nextjs_environment(self.url)
+
     def release_webhooks(self) -> None:
         """Lets deliveries go: they are held until there is an app to receive them."""
         self._emulator.webhooks.release()

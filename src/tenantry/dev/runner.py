@@ -159,7 +159,7 @@ def _parties(app_url: str) -> dict[str, str]:
 def _summarize(options: Options, app_url: str, database: LocalDatabase, clerk: LocalClerk) -> Summary:
     addresses = [
         ("App", f"{app_url}  ({options.app or 'the built-in demo'})"),
-        ("Clerk emulator", clerk.url),
+        ("Clerk emulator", f"{clerk.url}  (people, organizations, webhooks)"),
         ("PostgreSQL", database.label),
         ("Data", str(options.data)),
     ]
@@ -173,18 +173,23 @@ def _next_steps(options: Options, app_url: str, clerk: LocalClerk) -> list[tuple
         return []
     person, organization = pairs[0]
     signed = 'curl -s -H "Authorization: Bearer $TOKEN"'
-    steps = [(f"sign in as {person.name} in {organization}", f"TOKEN=$({clerk.token_command(person, organization)})")]
-    removal = (
-        f"remove {person.name} from {organization}: the token above is refused at once",
-        f"{clerk.removal_command(person, organization)} -o /dev/null; {signed} {app_url}/",
-    )
+    page = f"{app_url}/" if options.app else f"{app_url}/notes"
+    steps = [
+        ("open the app, and sign in with Clerk's own components", app_url),
+        (
+            f"or in a terminal, as {person.name} in {organization}",
+            f"TOKEN=$({clerk.token_command(person, organization)})",
+        ),
+    ]
     if options.app:
-        return [("open the app", app_url), *steps, ("ask the app", f"{signed} {app_url}/"), removal]
+        removal = f"{clerk.removal_command(person, organization)} -o /dev/null"
+        told = f"remove {person.name} from {organization}: where a tenant is needed, the token is refused at once"
+        return [*steps, ("ask the app", f"{signed} {page}"), (told, removal)]
     note = """-H 'Content-Type: application/json' -d '{"text": "hello"}'"""
-    steps += [("write a note", f"{signed} {note} {app_url}/notes"), ("read the notes", f"{signed} {app_url}/notes")]
+    steps += [("write a note", f"{signed} {note} {page}"), ("read the notes", f"{signed} {page}")]
     for person, elsewhere in pairs:
         if elsewhere != organization:
             sign_in = f"TOKEN=$({clerk.token_command(person, elsewhere)})"
-            steps.append((f"read them as {person.name} in {elsewhere}: none", f"{sign_in}; {signed} {app_url}/notes"))
+            steps.append((f"read them as {person.name} in {elsewhere}: none", f"{sign_in}; {signed} {page}"))
             break
     return steps

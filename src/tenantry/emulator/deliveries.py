@@ -97,7 +97,7 @@ class Delivery:
     then: Delivery | None = None  # held back until this one has been tried
 
     def describe(self) -> dict[str, Any]:
-        """As the control API shows it: no body, no secret."""
+        """As a list shows it: no body, no secret."""
         shown = ("number", "at", "outcome", "status", "error", "excerpt", "milliseconds", "retry_in")
         return {
             "id": self.id,

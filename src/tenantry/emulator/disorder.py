@@ -1,4 +1,4 @@
-"""What can befall a delivery on request: twice, late, swapped with the next, lost; the same for the same seed."""
+"""What goes wrong on request: deliveries twice, late, swapped, lost or slow, requests refused; as the seed decides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ FAULTS: tuple[Fault, ...] = ("lost", "twice", "late", "swapped")
 class Disorder:
     """Each fault's probability, 0 to 1. At most one befalls a delivery, `lost` first.
 
-    `late_seconds` is the longest a late delivery waits, before any speed-up.
+    `late_seconds` is the longest a late delivery waits, `slow_seconds` how long each one does, before any speed-up.
+    `rate_limit` is the probability that the Backend API refuses a request as one too many.
     """
 
     twice: float = 0.0
@@ -24,13 +25,16 @@ class Disorder:
     swapped: float = 0.0
     lost: float = 0.0
     late_seconds: float = 30.0
+    slow_seconds: float = 0.0
+    rate_limit: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in FAULTS:
+        for name in (*FAULTS, "rate_limit"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but a probability is between 0 and 1.")
-        if not 0 <= self.late_seconds <= 86_400:
-            raise ValueError(f"late_seconds is {self.late_seconds}, but a delay is between 0 and a day.")
+        for name in ("late_seconds", "slow_seconds"):
+            if not 0 <= getattr(self, name) <= 86_400:
+                raise ValueError(f"{name} is {getattr(self, name)}, but a delay is between 0 and a day.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ def decide(disorder: Disorder, seed: int, number: int) -> Fate:
         if chance.random() < getattr(disorder, fault):
             return Fate(fault, chance.uniform(0.2, 1) * disorder.late_seconds if fault in ("late", "twice") else 0.0)
     return Fate()
+
+
+def refuses(disorder: Disorder, seed: int, number: int) -> bool:
+    """Whether the `number`-th request to the Backend API is refused."""
+    return random.Random(digest(seed, "rate limit", number)).random() < disorder.rate_limit
 
 
 def parse(text: str) -> Disorder:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tenantry.emulator.deliveries import Attempt
-from tenantry.emulator.disorder import Disorder
+from tenantry.emulator.disorder import Disorder, refuses
 from tenantry.emulator.instance import open_instance
 from tenantry.emulator.journal import Journal
 from tenantry.emulator.ratelimit import RateLimiter
@@ -65,7 +65,7 @@ class Emulator:
                 speed=speed,
                 on_attempt=on_attempt,
             )
-            self.limiter = RateLimiter(clock, enabled=self.options.rate_limits)
+            self.limiter = RateLimiter(clock, enabled=self.options.rate_limits, refuses=self._refuses)
             for url in webhook_urls:
                 self.webhooks.add_endpoint(url)
             self.store.subscribe(self.webhooks.accept)
@@ -122,6 +122,9 @@ class Emulator:
         """Closes the journal; the emulator is not to be used after."""
         if self._journal:
             self._journal.close()
+
+    def _refuses(self, number: int) -> bool:
+        return refuses(self.webhooks.disorder, self.instance.seed, number)
 
     def _session_of(self, user_id: str, organization_id: str | None) -> Session:
         """The user's live session, or a new one: a second token is not a second sign-in."""

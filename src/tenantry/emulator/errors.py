@@ -6,10 +6,20 @@ from typing import Any
 
 
 class ClerkError(Exception):
-    """One error of a response. `param` names the parameter at fault; `retry_after` is in seconds."""
+    """One error of a response. `param` names the parameter at fault; `retry_after` is in seconds.
+
+    `meta` is what else an SDK needs to know in order to go on.
+    """
 
     def __init__(
-        self, status: int, code: str, message: str, *, param: str | None = None, retry_after: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        meta: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -17,11 +27,13 @@ class ClerkError(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.meta = meta or {}
 
     def body(self, trace_id: str) -> dict[str, Any]:
         error: dict[str, Any] = {"message": self.message, "long_message": self.message, "code": self.code}
-        if self.param:
-            error["meta"] = {"param_name": self.param}
+        meta = self.meta | ({"param_name": self.param} if self.param else {})
+        if meta:
+            error["meta"] = meta
         return {"errors": [error], "clerk_trace_id": trace_id}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.store import HttpRequest, http_request
 
+H = TypeVar("H")
 _MAX_BODY = 1 << 20
 
 
@@ -38,3 +40,11 @@ def asking(request: Request) -> Iterator[None]:
 def write_error(error: ClerkError, trace_id: str) -> Response:
     headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else None
     return JSONResponse(error.body(trace_id), error.status, headers)
+
+
+def find_handler(handlers: Mapping[str, H], method: str) -> H:
+    """The one for this method. ClerkError 405 naming those there are."""
+    handler = handlers.get(method)
+    if handler is None:
+        raise ClerkError(405, "method_not_allowed", f"{method} is not allowed here; use {', '.join(handlers)}.")
+    return handler

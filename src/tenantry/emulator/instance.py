@@ -70,6 +70,19 @@ class Instance:
         }
         return names | ({"CLERK_JWT_KEY": self.public_key_pem} if jwt_key else {})
 
+    def nextjs_environment(self, base_url: str) -> dict[str, str]:
+        """The same as Clerk's SDK for Next.js names it; the app rewrites `/__clerk/:path*` to the emulator itself."""
+        return {
+            "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": self.publishable_key,
+            "NEXT_PUBLIC_CLERK_PROXY_URL": "/__clerk",
+            "NEXT_PUBLIC_CLERK_SIGN_IN_URL": "/sign-in",  # else Clerk sends people to the key's host
+            "NEXT_PUBLIC_CLERK_TELEMETRY_DISABLED": "1",
+            "NEXT_PUBLIC_CLERK_KEYLESS_DISABLED": "1",
+            "CLERK_SECRET_KEY": self.secret_key,
+            "CLERK_API_URL": base_url.rstrip("/"),
+            "CLERK_WEBHOOK_SIGNING_SECRET": self.webhook_secret,
+        }
+
 
 def derive_instance(seed: int) -> Instance:
     """The instance that belongs to `seed`: the same everywhere, for development only."""

@@ -43,6 +43,9 @@ class Query:
     def __init__(self, params: QueryParams) -> None:
         self._params = params
 
+    def has(self, name: str) -> bool:
+        return name in self._params
+
     def text(self, name: str) -> str | None:
         return self._params.get(name) or None
 
@@ -163,18 +166,15 @@ class Body:
 
 
 class Form(Body):
-    """What a page's form sends: every value a text, several of one name as `name[]`, an object as JSON."""
+    """What a page's form sends: every value a text, a name again for each of several, an object as JSON."""
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str]]) -> Form:
-        """Of a name that comes again the last value counts, unless the name ends in `[]`."""
-        values: dict[str, Any] = {}
+        """Several values may also be named `name[]`; where one is wanted the last counts."""
+        values: dict[str, list[str]] = {}
         for name, value in pairs:
-            if name.endswith("[]"):
-                values.setdefault(name.removesuffix("[]"), []).append(value)
-            else:
-                values[name] = value
-        return cls(values)
+            values.setdefault(name.removesuffix("[]"), []).append(value)
+        return cls({name: several if len(several) > 1 else several[0] for name, several in values.items()})
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Form:
@@ -182,6 +182,8 @@ class Form(Body):
 
     def _typed(self, name: str, wanted: type[T], description: str) -> T | None:
         value = self._values.get(name)
+        if isinstance(value, list) and value and wanted is not list:
+            value = value[-1]
         if isinstance(value, str) and wanted is not str:
             value = _from_text(value)
         if isinstance(value, str) and wanted is list:

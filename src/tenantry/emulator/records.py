@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -45,10 +46,16 @@ class User:
     create_organization_enabled: bool = True
     create_organizations_limit: int | None = None
     bypass_client_trust: bool = False
+    image: str | None = None  # a data: URL
 
     @property
     def primary_email(self) -> EmailAddress | None:
         return next((email for email in self.email_addresses if email.id == self.primary_email_address_id), None)
+
+    @property
+    def full_name(self) -> str:
+        """First and last name; who has neither goes by the identifier."""
+        return " ".join(name for name in (self.first_name, self.last_name) if name) or self.identifier
 
     @property
     def identifier(self) -> str:
@@ -70,6 +77,7 @@ class Organization:
     last_active_at: int
     public_metadata: Metadata = field(default_factory=dict)
     private_metadata: Metadata = field(default_factory=dict)
+    logo: str | None = None  # as a data: URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,10 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """`status`: pending, accepted or revoked; that one has expired is read off `expires_at`."""
+    """`status`: pending, accepted or revoked; that one has expired is read off `expires_at`.
+
+    `ticket` lets whoever holds it sign up as the invited person; `domain_id` is that of a domain that invites.
+    """
 
     kind: ClassVar[str] = "invitation"
     id: str
@@ -105,10 +116,14 @@ class Invitation:
     user_id: str | None = None
     public_metadata: Metadata = field(default_factory=dict)
     private_metadata: Metadata = field(default_factory=dict)
+    ticket: str | None = None
+    domain_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
+    """Its affiliation is verified by a code sent to an address of the domain."""
+
     kind: ClassVar[str] = "domain"
     id: str
     created_at: int
@@ -118,6 +133,37 @@ class Domain:
     enrollment_mode: str
     verified_at: int | None
     owned_at: int | None = None
+    affiliation_email_address: str | None = None
+    code_expires_at: int | None = None
+    code_attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A domain suggests its organization to a person. `status`: pending, accepted, completed once that was answered."""
+
+    kind: ClassVar[str] = "suggestion"
+    id: str
+    created_at: int
+    updated_at: int
+    organization_id: str
+    domain_id: str
+    user_id: str
+    status: str = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipRequest:
+    """Who accepted a suggestion asks to be let in. `status`: pending, accepted or rejected."""
+
+    kind: ClassVar[str] = "membership_request"
+    id: str
+    created_at: int
+    updated_at: int
+    organization_id: str
+    user_id: str
+    suggestion_id: str
+    status: str = "pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +209,21 @@ class Session:
     last_active_at: int
     expire_at: int
     abandon_at: int
+    verified_at: int | None = None  # when a first factor was verified again after the sign-in
+    code_sent_at: int | None = None  # a code to verify it with
 
     @property
     def is_alive(self) -> bool:
         return self.status in ("active", "pending")
 
+    def factor_ages(self, now: int) -> list[int]:
+        """Minutes since the first and the second factor were verified; -1 for never."""
+        return [(now - (self.verified_at or self.created_at)) // 60_000, -1]
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A browser. `secret` is the value of its cookie."""
+    """A browser. `secret` is the value of its cookie; of sign-ins and sign-ups it has one each, the newest."""
 
     kind: ClassVar[str] = "client"
     id: str
@@ -179,6 +231,61 @@ class Client:
     updated_at: int
     secret: str
     last_active_session_id: str | None = None
+    sign_in_id: str | None = None
+    sign_up_id: str | None = None
+
+    @property
+    def dev_browser(self) -> str:
+        """What names this browser where its cookie does not reach: in the URL, from another site."""
+        return "dvb_" + hashlib.sha256(self.secret.encode()).hexdigest()[:27]
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """An attempt to sign in. `strategy` is that of the first factor, once prepared; `status` is in Clerk's words.
+
+    `redirect_url` is where the page of people leads back to; `error_code` is why it could not sign the person in.
+    """
+
+    kind: ClassVar[str] = "sign_in"
+    id: str
+    created_at: int
+    updated_at: int
+    client_id: str
+    status: str = "needs_identifier"
+    identifier: str | None = None
+    user_id: str | None = None
+    strategy: str | None = None
+    prepared_at: int | None = None
+    verified: bool = False
+    redirect_url: str | None = None
+    error_code: str | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignUp:
+    """An attempt to sign up. `existing_user_id` is who was chosen on the page of people: to be signed in instead."""
+
+    kind: ClassVar[str] = "sign_up"
+    id: str
+    created_at: int
+    updated_at: int
+    client_id: str
+    email_address: str | None = None
+    email_strategy: str | None = None  # by which the address is, or is to be, verified
+    email_verified: bool = False
+    prepared_at: int | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    password: str | None = None  # salt and digest, never the password
+    unsafe_metadata: Metadata = field(default_factory=dict)
+    invitation_id: str | None = None
+    external_strategy: str | None = None
+    redirect_url: str | None = None
+    existing_user_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +301,13 @@ class SignInToken:
     status: str = "pending"
 
 
-Record = User | Organization | Membership | Invitation | Domain | Role | Permission | Session | Client | SignInToken
+Record = (
+    User | Organization | Membership | Invitation | Domain | Role | Permission | Session | Client
+    | SignIn | SignUp | SignInToken | Suggestion | MembershipRequest
+)  # fmt: skip
 TYPES: tuple[type[Record], ...] = (
-    User, Organization, Membership, Invitation, Domain, Role, Permission, Session, Client, SignInToken,
+    User, Organization, Membership, Invitation, Domain, Role, Permission, Session, Client, SignInToken, SignIn, SignUp,
+    Suggestion, MembershipRequest,
 )  # fmt: skip
 
 

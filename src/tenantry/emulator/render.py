@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from tenantry.emulator import avatars
 from tenantry.emulator.records import (
-    Client,
     Domain,
     EmailAddress,
     Invitation,
@@ -23,8 +23,6 @@ from tenantry.emulator.state import State
 
 Json = dict[str, Any]
 
-# Drawn, not fetched: nothing here may need a network.
-IMAGE_URL = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 ROLE_SET_KEY = "role_set:default"
 # Who holds these may create, and keep, an organization.
 CREATOR_PERMISSIONS = frozenset({"org:sys_memberships:manage", "org:sys_memberships:read", "org:sys_profile:delete"})
@@ -42,9 +40,9 @@ def user(record: User) -> Json:
         "first_name": record.first_name,
         "last_name": record.last_name,
         "locale": record.locale,
-        "profile_image_url": IMAGE_URL,
-        "image_url": IMAGE_URL,
-        "has_image": False,
+        "profile_image_url": record.image or avatars.draw(record.full_name),
+        "image_url": record.image or avatars.draw(record.full_name),
+        "has_image": record.image is not None,
         "public_metadata": record.public_metadata,
         "private_metadata": record.private_metadata,
         "unsafe_metadata": record.unsafe_metadata,
@@ -97,14 +95,14 @@ def email_address(email: EmailAddress) -> Json:
 
 def organization(state: State, record: Organization, *, counts: bool = True, elevated: bool = True) -> Json:
     """`counts` and `elevated` bring the two fields that the Backend API's lists give only when asked."""
-    pending = [invitation for invitation in state.invitations_of(record.id) if invitation.status == "pending"]
+    pending = [each for each in state.invitations_of(record.id) if each.status == "pending" and not each.domain_id]
     shown: Json = {
         "object": "organization",
         "id": record.id,
         "name": record.name,
         "slug": record.slug,
-        "image_url": IMAGE_URL,
-        "has_image": False,
+        "image_url": record.logo or avatars.draw(record.name),
+        "has_image": record.logo is not None,
         "pending_invitations_count": len(pending),
         "max_allowed_memberships": record.max_allowed_memberships,
         "admin_delete_enabled": record.admin_delete_enabled,
@@ -129,8 +127,8 @@ def public_organization(record: Organization) -> Json:
         "id": record.id,
         "name": record.name,
         "slug": record.slug,
-        "image_url": IMAGE_URL,
-        "has_image": False,
+        "image_url": record.logo or avatars.draw(record.name),
+        "has_image": record.logo is not None,
     }
 
 
@@ -145,7 +143,7 @@ def membership(state: State, record: Membership) -> Json:
         "public_metadata": record.public_metadata,
         "private_metadata": record.private_metadata,
         "organization": organization(state, state.organizations[record.organization_id]),
-        "public_user_data": _public_user(state.users[record.user_id]),
+        "public_user_data": public_user(state.users[record.user_id]),
         "created_at": record.created_at,
         "updated_at": record.updated_at,
     }
@@ -153,7 +151,7 @@ def membership(state: State, record: Membership) -> Json:
 
 def invitation(state: State, record: Invitation, *, now: int) -> Json:
     role_offered = state.roles[record.role_id]
-    shown: Json = {
+    return {
         "object": "organization_invitation",
         "id": record.id,
         "email_address": record.email_address,
@@ -170,11 +168,10 @@ def invitation(state: State, record: Invitation, *, now: int) -> Json:
         "created_at": record.created_at,
         "updated_at": record.updated_at,
     }
-    return shown | ({"user_id": record.user_id} if record.user_id else {})
 
 
 def invitation_with_organization(state: State, record: Invitation, *, now: int) -> Json:
-    """As the instance-wide list and webhooks show an invitation."""
+    """As the instance-wide list shows an invitation, and webhooks, which add who accepted it."""
     owner = state.organizations[record.organization_id]
     return invitation(state, record, now=now) | {"public_organization_data": public_organization(owner)}
 
@@ -184,19 +181,21 @@ def invitation_status(record: Invitation, now: int) -> str:
 
 
 def domain(state: State, record: Domain) -> Json:
-    affiliation = _verification("admin", record.verified_at)
+    affiliation = _affiliation(record)
+    invited = [each for each in state.invitations_of(record.organization_id) if each.domain_id == record.id]
+    suggested = [each for each in state.suggestions_of(record.organization_id) if each.domain_id == record.id]
     return {
         "object": "organization_domain",
         "id": record.id,
         "organization_id": record.organization_id,
         "name": record.name,
         "enrollment_mode": record.enrollment_mode,
-        "affiliation_email_address": None,
+        "affiliation_email_address": record.affiliation_email_address,
         "affiliation_verification": affiliation,
         "ownership_verification": _verification("manual_override", record.owned_at),
         "verification": affiliation,
-        "total_pending_invitations": 0,
-        "total_pending_suggestions": 0,
+        "total_pending_invitations": sum(each.status == "pending" for each in invited),
+        "total_pending_suggestions": sum(each.status == "pending" for each in suggested),
         "public_organization_data": public_organization(state.organizations[record.organization_id]),
         "created_at": record.created_at,
         "updated_at": record.updated_at,
@@ -272,7 +271,8 @@ def event_data(state: State, record: Record, *, now: int) -> Json:
         case Membership():
             return membership(state, record)
         case Invitation():
-            return invitation_with_organization(state, record, now=now)
+            shown = invitation_with_organization(state, record, now=now)
+            return shown | ({"user_id": record.user_id} if record.user_id else {})
         case Domain():
             return domain(state, record)
         case Role():
@@ -281,7 +281,7 @@ def event_data(state: State, record: Record, *, now: int) -> Json:
             return permission(record)
         case Session():
             return session(record) | {"user": user(state.users[record.user_id])}
-        case SignInToken() | Client():
+        case _:
             raise TypeError(f"no event is about a {record.kind}")
 
 
@@ -300,14 +300,14 @@ def deleted(record: Record) -> Json:
             return {"object": record.kind, "id": record.id, "deleted": True}
 
 
-def _public_user(record: User) -> Json:
+def public_user(record: User) -> Json:
     return {
         "user_id": record.id,
         "first_name": record.first_name,
         "last_name": record.last_name,
-        "profile_image_url": IMAGE_URL,
-        "image_url": IMAGE_URL,
-        "has_image": False,
+        "profile_image_url": record.image or avatars.draw(record.full_name),
+        "image_url": record.image or avatars.draw(record.full_name),
+        "has_image": record.image is not None,
         "identifier": record.identifier,
         "username": record.username,
         "banned": record.banned,
@@ -319,7 +319,7 @@ def _inviter(state: State, user_id: str | None) -> Json | None:
     inviter = state.users.get(user_id or "")
     if inviter is None:
         return None
-    shown = _public_user(inviter)
+    shown = public_user(inviter)
     return {key: shown[key] for key in ("user_id", "first_name", "last_name", "image_url", "has_image", "identifier")}
 
 
@@ -332,6 +332,19 @@ def _verification(strategy: str, verified_at: int | None) -> Json | None:
         "attempts": None,
         "expire_at": None,
         "verified_at": verified_at,
+    }
+
+
+def _affiliation(record: Domain) -> Json | None:
+    """By a code to an address of the domain, or without one by whoever holds the secret key."""
+    if record.affiliation_email_address is None:
+        return _verification("admin", record.verified_at)
+    return {
+        "status": "unverified" if record.verified_at is None else "verified",
+        "strategy": "affiliation_email_code",
+        "attempts": record.code_attempts,
+        "expire_at": record.code_expires_at,
+        "verified_at": record.verified_at,
     }
 
 

@@ -22,8 +22,16 @@ class Settings:
     admin_delete_enabled: bool = True
     domains_enabled: bool = True
     domains_enrollment_modes: tuple[str, ...] = ("manual_invitation", "automatic_invitation", "automatic_suggestion")
+    users_may_create_organizations: bool = True  # off, organizations come from the Backend API alone
     creator_role: str = "org:admin"
     domains_default_role: str = "org:member"
+    single_session: bool = True  # one person at a time is signed in at a browser
+    allowed_origins: tuple[str, ...] = ()  # where sign-ins may lead back to, besides this machine's own origins
+
+    @property
+    def needs_organization(self) -> bool:
+        """Whether a session waits for an organization before it is active."""
+        return self.enabled and self.membership_required
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,13 @@ def build_claims(instance: Instance, state: State, request: TokenRequest) -> dic
     membership = _active_membership(state, request)
     claims: dict[str, Any] = {
         "exp": expires,
-        "fva": [(request.now - session.created_at) // 60_000, -1],
+        "fva": session.factor_ages(request.now),
         "iat": issued,
         "iss": instance.issuer,
         "jti": request.jti,
         "nbf": issued - _NOT_BEFORE,
         "sid": session.id,
-        "sts": "pending" if state.settings.membership_required and membership is None else "active",
+        "sts": "pending" if state.settings.needs_organization and membership is None else "active",
         "sub": session.user_id,
     }
     if request.authorized_party:
@@ -81,7 +81,7 @@ def build_claims(instance: Instance, state: State, request: TokenRequest) -> dic
 def _active_membership(state: State, request: TokenRequest) -> Membership | None:
     session = request.session
     wanted = session.organization_id if request.organization_id is None else request.organization_id
-    if not wanted:
+    if not wanted or not state.settings.enabled:
         return None
     membership = state.membership(wanted, session.user_id)
     if membership is None:

@@ -146,11 +146,16 @@ class Webhooks:
         """The unfinished and the last finished ones, oldest first."""
         return list(self._deliveries.values())
 
-    def resend(self, delivery_id: str) -> Delivery:
-        """Tries once more, now, lost ones too; if that fails it is not tried again. LookupError without it."""
+    def delivery(self, delivery_id: str) -> Delivery:
+        """LookupError without it."""
         delivery = self._deliveries.get(delivery_id)
         if delivery is None:
             raise LookupError(f"There is no delivery {delivery_id}; the last {_REMEMBERED} are remembered.")
+        return delivery
+
+    def resend(self, delivery_id: str) -> Delivery:
+        """Tries once more, now, lost ones too; if that fails it is not tried again. LookupError without it."""
+        delivery = self.delivery(delivery_id)
         if delivery.status != "waiting":
             delivery.status, delivery.retries = "waiting", False
             self._finished.remove(delivery.id)
@@ -176,23 +181,24 @@ class Webhooks:
     def _enqueue(self, message: Message, endpoint: Endpoint) -> None:
         delivery = self._new_delivery(message, endpoint)
         fate = decide(self.disorder, self._instance.seed, delivery.number)
+        slow = self.disorder.slow_seconds
         delivery.fault = fate.fault
         held = self._held.get(endpoint.id)
         if fate.fault == "lost":
             self._lose(delivery)
         elif fate.fault == "late":
-            self._schedule(delivery, fate.delay)
+            self._schedule(delivery, slow + fate.delay)
         elif fate.fault == "swapped" and held is None:
             self._held[endpoint.id] = delivery
-            self._schedule(delivery, _SWAP_WAIT)
+            self._schedule(delivery, slow + _SWAP_WAIT)
         else:
             delivery.fault = None if fate.fault == "swapped" else fate.fault  # the earlier of the two is
             self._take_before(delivery, held)
-            self._schedule(delivery, 0)
+            self._schedule(delivery, slow)
         if fate.fault == "twice":
             again = self._new_delivery(message, endpoint)
             again.fault = "twice"
-            self._schedule(again, fate.delay)
+            self._schedule(again, slow + fate.delay)
 
     def _take_before(self, delivery: Delivery, held: Delivery | None) -> None:
         """A swapped delivery goes out right after this one has been tried."""

@@ -120,7 +120,7 @@ begin
     if f.name in (
         'current_context', 'current_tenant_id', 'current_org_id', 'current_user_id', 'has_role', 'has_permission', 'can',
         'permission_matches', 'role_key', 'raise_error', 'refuse_second_context', 'set_tenant_v1',
-        'set_tenant_by_id_v1', 'bypass_tenant_v1', 'end_bypass_v1') then
+        'set_tenant_by_id_v1', 'enter_change_v1', 'bypass_tenant_v1', 'end_bypass_v1') then
       execute format('grant execute on function %s to tenantry_app, tenantry_tenant, tenantry_bypass', f.signature);
     end if;
   end loop;

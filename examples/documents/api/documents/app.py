@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from documents import api, errors, pages, sign_in
+from documents import api, emulator, errors, pages
 from documents.database import create_engine, create_sessions
 from tenantry.fastapi import Tenantry
 from tenantry.settings import Settings
@@ -20,7 +20,7 @@ STATIC = Path(__file__).with_name("static")
 
 def create_app(environ: Mapping[str, str] = os.environ) -> FastAPI:
     """The app for the settings in `environ`. Raises tenantry.errors.ConfigurationError."""
-    tenancy = Tenantry(Settings.from_env(environ))
+    tenancy = Tenantry(Settings.from_env(environ, sign_in_url="/sign-in", sign_up_url="/sign-up"))
     engine = create_engine(tenancy.settings)
 
     @asynccontextmanager
@@ -32,11 +32,11 @@ def create_app(environ: Mapping[str, str] = os.environ) -> FastAPI:
     app = FastAPI(title="Documents", lifespan=lifespan)
     tenancy.install(app)
     app.state.sessions = tenancy.scoped(create_sessions(engine))
-    app.state.emulator = sign_in.find_emulator(environ, tenancy.settings)
+    app.state.emulator = emulator.find_emulator(tenancy.settings)
     errors.install(app)
     app.include_router(api.router)
     app.include_router(pages.router)
     if app.state.emulator is not None:
-        app.include_router(sign_in.router)
+        app.include_router(emulator.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

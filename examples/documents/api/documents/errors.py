@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,29 +14,59 @@ from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
 from documents.templating import render
-from tenantry.errors import DatabaseUnavailable, OrganizationMismatch, PermissionDenied, TenantryError, UntrustedOrigin
+from tenantry.errors import TenantryError
 from tenantry.starlette import answer_error
 
-# Code -> what to say; every other error speaks for itself.
-SENTENCES = {
-    "missing_token": ("Please sign in", "This page is for the members of an organization."),
-    "invalid_token": ("Please sign in again", "This session is of no use here: it may be of another site."),
-    "token_expired": ("You have been signed out", "Your session has expired. Sign in again to go on."),
-    "session_ended": ("You have been signed out", "This session was ended. Sign in again to go on."),
-    "no_organization": ("Choose an organization", "You are signed in, but in no organization."),
-    "not_a_member": (
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a page says, and which way out it `offers`: `sign-in`, `organizations` (to choose or create one), `tasks`
+    (what Clerk asks before a session is whole), `sign-out`, or `back`."""
+
+    title: str
+    sentence: str
+    offers: str = "back"
+
+
+REFUSALS = {
+    "missing_token": Refusal("Please sign in", "This page is for the members of an organization.", "sign-in"),
+    "invalid_token": Refusal(
+        "Please sign in again", "This session is of no use here: it may be of another site.", "sign-in"
+    ),
+    # Read by people without script alone: for others the page renews the session's token and comes back.
+    "token_expired": Refusal(
+        "One moment", "Your session is being renewed. If this page stays, sign in again.", "sign-in"
+    ),
+    "session_ended": Refusal("You have been signed out", "This session was ended. Sign in again to go on.", "sign-in"),
+    "session_pending": Refusal("One more step", "Choose the organization you want to work in, or create one.", "tasks"),
+    "no_organization": Refusal(
+        "Choose an organization", "You are signed in, but in no organization. Documents belong to one.", "organizations"
+    ),
+    "not_a_member": Refusal(
         "You are no longer a member",
         "Somebody removed you from this organization. Its documents stay with it; ask an admin to invite you again.",
+        "organizations",
     ),
-    "organization_deleted": ("This organization is gone", "It was deleted, and its documents are not reachable."),
-    "user_banned": ("Your account is blocked", "An administrator has banned it. Ask them why."),
-    "user_deleted": ("Your account is gone", "It was deleted. Sign in as somebody else, or create a new one."),
-    "permission_denied": ("You may not do this", "Your role in this organization does not allow it. Ask an admin."),
-    "untrusted_origin": ("This came from another page", "The form was not sent by this site, so nothing was changed."),
-    "database_unavailable": ("We will be back in a moment", "The database does not answer. Please try again."),
+    "organization_deleted": Refusal(
+        "This organization is gone", "It was deleted, and its documents are not reachable.", "organizations"
+    ),
+    "organization_mismatch": Refusal(
+        "This is another organization's page",
+        "You have switched since you opened it, perhaps in another tab. Nothing was changed.",
+        "organizations",
+    ),
+    "user_banned": Refusal("Your account is blocked", "An administrator has banned it. Ask them why.", "sign-out"),
+    "user_deleted": Refusal(
+        "Your account is gone", "It was deleted. Sign in as somebody else, or create a new one.", "sign-out"
+    ),
+    "permission_denied": Refusal(
+        "You may not do this", "Your role in this organization does not allow it. Ask an admin."
+    ),
+    "untrusted_origin": Refusal(
+        "This came from another page", "The form was not sent by this site, so nothing was changed."
+    ),
+    "database_unavailable": Refusal("We will be back in a moment", "The database does not answer. Please try again."),
 }
-# After these the reader is still where they were; after every other one they are out, and sign in anew.
-PASSING = (DatabaseUnavailable, OrganizationMismatch, PermissionDenied, UntrustedOrigin)
 KEPT_HEADERS = ("www-authenticate", "retry-after")
 
 
@@ -56,8 +87,8 @@ async def answer_tenancy_error(request: Request, error: Exception) -> Response:
     answer = await answer_error(request, error)
     if answer is None or not is_page(request) or not isinstance(error, TenantryError) or error.status == 500:
         return answer or Response(status_code=500)
-    title, sentence = SENTENCES.get(error.code, ("You cannot see this", error.title))
-    page = await _page(request, error.status, title, sentence, out=not isinstance(error, PASSING))
+    refusal = REFUSALS.get(error.code) or Refusal("You cannot see this", error.title, "sign-out")
+    page = _page(request, error.status, refusal)
     page.headers.update({name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers})
     return page
 
@@ -68,21 +99,21 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     if not is_page(request):
         return await http_exception_handler(request, error)
     title = "Page not found" if error.status_code == 404 else "That did not work"
-    return await _page(request, error.status_code, title, str(error.detail))
+    return _page(request, error.status_code, Refusal(title, str(error.detail)))
 
 
 async def answer_invalid_input(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     if request.url.path.startswith("/documents/") and any(_place(found) == "id" for found in error.errors()):
-        return await _page(request, 404, "Page not found", "There is no such document.")
+        return _page(request, 404, Refusal("Page not found", "There is no such document."))
     if not is_page(request):
         # Without what was sent: it may hold what JSON cannot (NaN, lone surrogates).
         found = [
             {name: value for name, value in each.items() if name in ("type", "loc", "msg")} for each in error.errors()
         ]
         return JSONResponse({"detail": found}, status_code=422)
-    return await _page(request, 422, "Please check what you wrote", _explain(error.errors()))
+    return _page(request, 422, Refusal("Please check what you wrote", _explain(error.errors())))
 
 
 async def answer_conflict(request: Request, error: Exception) -> Response:
@@ -90,13 +121,11 @@ async def answer_conflict(request: Request, error: Exception) -> Response:
     sentence = "Somebody changed this at the same time. Look again, and repeat what you did."
     if not is_page(request):
         return JSONResponse({"detail": sentence}, status_code=409)
-    return await _page(request, 409, "Somebody was faster", sentence)
+    return _page(request, 409, Refusal("Somebody was faster", sentence))
 
 
-async def _page(request: Request, status: int, title: str, sentence: str, *, out: bool = False) -> Response:
-    return await render(
-        request, "error.html", status_code=status, status=status, title=title, sentence=sentence, out=out
-    )
+def _page(request: Request, status: int, refusal: Refusal) -> Response:
+    return render(request, "error.html", status_code=status, status=status, refusal=refusal)
 
 
 def _explain(found: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The pages: the library of the active organization, and a document. Plain HTML forms, no script."""
+"""The pages: the library of the active organization, a document, signing in. Plain forms, and Clerk's components."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from documents import library
 from documents.database import Session, Sessions, get_sessions
+from documents.emulator import list_people
 from documents.jobs import count_words
 from documents.library import CommentDraft, DocumentDraft, Search
 from documents.people import list_members
@@ -22,6 +23,7 @@ AppSessions = Annotated[Sessions, Depends(get_sessions)]
 
 
 @router.get("/")
+@router.get("/orgs/{org}")  # says whose library is meant: while another organization is active, Tenantry answers 409
 async def show_library(
     request: Request,
     identity: OptionalIdentity,
@@ -31,10 +33,10 @@ async def show_library(
 ) -> HTMLResponse:
     """The newest documents and the members; for who is not signed in, how to."""
     if identity is None:
-        return await render(request, "welcome.html")
+        return render(request, "welcome.html", people=await list_people(request))
     if tenant is None:
         raise NoOrganization
-    return await render(
+    return render(
         request,
         "library.html",
         tenant=tenant,
@@ -45,10 +47,21 @@ async def show_library(
     )
 
 
+@router.get("/sign-in")
+async def show_sign_in(request: Request) -> HTMLResponse:
+    """For everybody: the component sends on who is signed in already."""
+    return render(request, "sign_in.html")
+
+
+@router.get("/sign-up")
+async def show_sign_up(request: Request) -> HTMLResponse:
+    return render(request, "sign_up.html")
+
+
 @router.get("/documents/{id}")
 async def show_document(request: Request, id: UUID, tenant: CurrentTenant, session: Session) -> HTMLResponse:
     document = await library.find_document(session, id)
-    return await render(
+    return render(
         request,
         "document.html",
         tenant=tenant,

@@ -1,4 +1,4 @@
-"""Renders a page: the templates, what they may call, and headers that let a page load nothing from elsewhere."""
+"""Renders a page: the templates, what they may call, and headers that let it load nothing but its own and Clerk's."""
 
 from __future__ import annotations
 
@@ -13,25 +13,32 @@ from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
 from documents.people import Member
-from documents.sign_in import offer_choices
+from tenantry.browser import content_security_policy
+from tenantry.starlette import request_scope, tenancy_of
 
 HEADERS = {
     "Cache-Control": "no-store",  # a page of one organization must not come back after a switch to another
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 HUES = 6
 UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
-templates = Jinja2Templates(directory=Path(__file__).with_name("templates"))
+
+def offer_clerk(request: Request) -> dict[str, Any]:
+    """`clerk` in every template: the tags of Clerk's components."""
+    return tenancy_of(request).template_context(request)
 
 
-async def render(request: Request, name: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
-    """The page `name` for whoever `tenant` is in `context`; without one it is nobody's."""
-    facts = {"tenant": None, "members": (), "choices": await offer_choices(request)} | context
-    return templates.TemplateResponse(request, name, facts, status_code=status_code, headers=HEADERS)
+templates = Jinja2Templates(directory=Path(__file__).with_name("templates"), context_processors=[offer_clerk])
+
+
+def render(request: Request, name: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
+    """The page `name`; with `tenant` in `context` it is one of that organization."""
+    facts = {"tenant": None, "members": (), "identity": request_scope(request).identity} | context
+    policy = content_security_policy(tenancy_of(request).settings, {"frame-ancestors": ["'none'"]})
+    headers = HEADERS | {"Content-Security-Policy": policy}
+    return templates.TemplateResponse(request, name, facts, status_code=status_code, headers=headers)
 
 
 def tell_age(then: datetime) -> str:

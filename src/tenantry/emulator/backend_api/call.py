@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tenantry.emulator.errors import ClerkError
-from tenantry.emulator.http import asking, read_body, write_error
+from tenantry.emulator.http import asking, find_handler, read_body, write_error
 from tenantry.emulator.params import Body, Query, parse_json
 from tenantry.emulator.ratelimit import BACKEND_API, Limit
 from tenantry.emulator.store import Store
@@ -50,7 +50,9 @@ class Call:
         self.emulator.limiter.count(limit, key)
 
 
-def create_endpoint(emulator: Emulator, handlers: dict[str, Handler], *, limited: bool = True) -> Endpoint:
+def create_endpoint(
+    emulator: Emulator, handlers: dict[str, Handler], *, limited: bool = True, about_organizations: bool = False
+) -> Endpoint:
     """An endpoint that answers each method of `handlers`; a handler that returns None answers 204."""
 
     async def answer(request: Request) -> Response:
@@ -58,7 +60,9 @@ def create_endpoint(emulator: Emulator, handlers: dict[str, Handler], *, limited
             _authenticate(request, emulator.instance.secret_key)
             if limited:
                 emulator.limiter.count(BACKEND_API, "")
-            handler = _find_handler(handlers, request.method)
+            if about_organizations:
+                emulator.store.organizations.check_enabled()
+            handler = find_handler(handlers, request.method)
             content = parse_json(await read_body(request))
             call = Call(
                 emulator=emulator,
@@ -79,13 +83,6 @@ def _handle(handler: Handler, call: Call, request: Request) -> Response:
     with asking(request):
         content = handler(call)
     return Response(status_code=204) if content is None else JSONResponse(content)
-
-
-def _find_handler(handlers: dict[str, Handler], method: str) -> Handler:
-    handler = handlers.get(method)
-    if handler is None:
-        raise ClerkError(405, "method_not_allowed", f"{method} is not allowed here; use {', '.join(handlers)}.")
-    return handler
 
 
 def _authenticate(request: Request, secret_key: str) -> None:

@@ -25,7 +25,7 @@ _ORDERS: Keys[Invitation] = {
 def list_invitations(call: Call) -> Json:
     organization = call.store.organizations.get(call.path["organization_id"])
     address = (call.query.text("email_address") or "").lower()
-    found = [each for each in call.store.state.invitations_of(organization.id) if _has_status(call, each)]
+    found = [each for each in _made_by_people(call, organization.id) if _has_status(call, each)]
     found = [each for each in found if not address or each.email_address == address]
     return page(call, ordered(call, found, _ORDERS), lambda each: _show(call, each))
 
@@ -33,7 +33,7 @@ def list_invitations(call: Call) -> Json:
 def list_pending(call: Call) -> Json:
     organization = call.store.organizations.get(call.path["organization_id"])
     now = call.store.clock()
-    found = call.store.state.invitations_of(organization.id)
+    found = _made_by_people(call, organization.id)
     pending = [each for each in found if render.invitation_status(each, now) == "pending"]
     return page(call, ordered(call, pending, _ORDERS), lambda each: _show(call, each))
 
@@ -92,6 +92,11 @@ def _read_many(content: Any) -> list[Body]:
     if isinstance(content, list) and 1 <= len(content) <= 10 and all(isinstance(each, dict) for each in content):
         return [Body(each) for each in content]
     raise ClerkError(400, "request_body_invalid", "The request body must be an array of 1 to 10 invitations.")
+
+
+def _made_by_people(call: Call, organization_id: str) -> list[Invitation]:
+    """An organization's lists leave out what its domains made; the instance's list holds that too."""
+    return [each for each in call.store.state.invitations_of(organization_id) if each.domain_id is None]
 
 
 def _has_status(call: Call, invitation: Invitation) -> bool:

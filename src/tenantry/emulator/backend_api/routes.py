@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tenantry.emulator.backend_api import (
+    clients,
     domains,
     instance,
     invitations,
@@ -101,6 +102,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/sessions/{session_id}": {"GET": sessions.get},
     "/sessions/{session_id}/revoke": {"POST": sessions.revoke},
     "/sessions/{session_id}/tokens": {"POST": sessions.create_token},
+    "/clients/handshake_payload": {"GET": clients.get_handshake_payload},
     "/sign_in_tokens": {"POST": sessions.create_sign_in_token},
     "/sign_in_tokens/{sign_in_token_id}/revoke": {"POST": sessions.revoke_sign_in_token},
     "/instance": {"GET": instance.get},
@@ -109,16 +111,22 @@ ROUTES: dict[str, dict[str, Handler]] = {
         "PATCH": instance.update_organization_settings,
     },
 }
-_UNLIMITED: dict[str, dict[str, Handler]] = {"/jwks": {"GET": instance.get_keys}}
+UNLIMITED: dict[str, dict[str, Handler]] = {"/jwks": {"GET": instance.get_keys}}
+
+
+def _is_theirs(path: str) -> bool:
+    """Whether there is anything at the path only while the instance has organizations."""
+    return "/organization" in path and not path.startswith("/instance")
 
 
 def create_app(emulator: Emulator) -> Starlette:
     """To be mounted at `/v1`."""
     routes = [
-        Route(path, create_endpoint(emulator, handlers), methods=_METHODS) for path, handlers in ROUTES.items()
+        Route(path, create_endpoint(emulator, handlers, about_organizations=_is_theirs(path)), methods=_METHODS)
+        for path, handlers in ROUTES.items()
     ] + [
         Route(path, create_endpoint(emulator, handlers, limited=False), methods=_METHODS)
-        for path, handlers in _UNLIMITED.items()
+        for path, handlers in UNLIMITED.items()
     ]
 
     async def find_nothing(request: Request, error: Exception) -> Response:

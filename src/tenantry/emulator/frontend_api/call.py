@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.frontend_api import cookies
 from tenantry.emulator.frontend_api.render.clients import client as render_client
-from tenantry.emulator.http import asking, read_body, write_error
+from tenantry.emulator.http import asking, find_handler, read_body, write_error
 from tenantry.emulator.params import Form, Query, parse_json
 from tenantry.emulator.records import Client, Session, User
 from tenantry.emulator.store import Store
@@ -32,7 +32,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(slots=True)
 class Call:
-    """`origin` is the page's, for the token's `azp`; `session_id` the session the page says it acts in."""
+    """`origin` is the page's, for the token's `azp`; `session_id` the session the page says it acts in.
+
+    `raw` is the whole body, of the type in `content_type`: for an upload, of which `form` holds nothing.
+    """
 
     emulator: Emulator
     path: dict[str, str]
@@ -41,6 +44,8 @@ class Call:
     origin: str
     client: Client | None
     session_id: str | None
+    raw: bytes = b""
+    content_type: str = ""
 
     @property
     def store(self) -> Store:
@@ -51,12 +56,16 @@ class Call:
         """The session that is asking. ClerkError 401 when nobody is signed in at this browser."""
         session = self.store.clients.session(self.client, self.session_id) if self.client else None
         if session is None:
-            raise ClerkError(401, "authentication_invalid", "Unable to authenticate the request: nobody is signed in.")
+            raise self.unauthenticated()
         return session
 
     @property
     def user(self) -> User:
         return self.store.state.users[self.session.user_id]
+
+    def unauthenticated(self) -> ClerkError:
+        message = "Unable to authenticate the request, you need to supply an active session."
+        return ClerkError(401, "authentication_invalid", message)
 
     def need_client(self) -> Client:
         """This browser's client; made now, when it has none."""
@@ -65,26 +74,28 @@ class Call:
         return self.client
 
 
-def create_endpoint(emulator: Emulator, handlers: dict[str, Handler], *, wrapped: bool = True) -> Endpoint:
-    """An endpoint that answers each method of `handlers`; `wrapped` answers have `response` and `client`."""
+def create_endpoint(emulator: Emulator, wrapped: dict[str, Handler], bare: dict[str, Handler]) -> Endpoint:
+    """An endpoint that answers each of these methods; `wrapped` answers have `response` and `client`."""
 
     async def answer(request: Request) -> Response:
+        call = None
         try:
             method = _method(request)
             call = await _read(emulator, request)
-            handler = _find_handler(handlers, method)
+            handler = find_handler(wrapped | bare, method)
             with asking(request):
                 content = handler(call)
             if isinstance(content, Response):
                 response = content
+            elif method in bare:
+                response = JSONResponse(content)
             else:
-                shown = {"response": content, "client": _piggyback(call, method)} if wrapped else content
-                response = JSONResponse(shown)
-            if call.client is not None:
-                cookies.set_client(response, emulator, call.client.id, secure=_is_secure(request))
-            return response
+                response = JSONResponse({"response": content, "client": _piggyback(call, method)})
         except ClerkError as error:
-            return write_error(error, emulator.store.identifiers.hex(32))
+            response = write_error(error, emulator.store.identifiers.hex(32))
+        if call is not None and call.client is not None:  # also one that was made for what then failed
+            cookies.set_client(response, emulator, call.client.id, secure=_is_secure(request))
+        return response
 
     return answer
 
@@ -97,28 +108,43 @@ def _piggyback(call: Call, method: str) -> Json:
 
 
 async def _read(emulator: Emulator, request: Request) -> Call:
-    """clerk-js sends forms; a body in JSON is taken as well."""
+    """A browser is known by its cookie, or where that does not reach by its name in the URL."""
+    client = emulator.store.clients.find(request.cookies.get(cookies.CLIENT, ""))
+    dev_browser = request.query_params.get(cookies.DEV_BROWSER, "")
     raw = await read_body(request)
-    if "json" in request.headers.get("content-type", ""):
-        content = parse_json(raw)
-        form = Form.from_json(content if isinstance(content, dict) else {})
-    else:
-        form = Form.from_pairs(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True, max_num_fields=1000))
     return Call(
         emulator=emulator,
         path=dict(request.path_params),
         query=Query(request.query_params),
-        form=form,
+        form=_read_form(request, raw),
         origin=_origin(request),
-        client=emulator.store.clients.find(request.cookies.get(cookies.CLIENT, "")),
+        client=client or emulator.store.clients.find_by_dev_browser(dev_browser),
         session_id=request.query_params.get("_clerk_session_id"),
+        raw=raw,
+        content_type=request.headers.get("content-type", ""),
     )
+
+
+def _read_form(request: Request, raw: bytes) -> Form:
+    """clerk-js sends forms; a body in JSON is taken as well, and of an upload nothing."""
+    kind = request.headers.get("content-type", "")
+    if "json" in kind:
+        content = parse_json(raw)
+        return Form.from_json(content if isinstance(content, dict) else {})
+    if "multipart" in kind:
+        return Form.from_pairs([])
+    try:
+        return Form.from_pairs(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True, max_num_fields=1000))
+    except ValueError:
+        raise ClerkError(400, "request_body_invalid", "The form has more than 1000 fields.") from None
 
 
 def _method(request: Request) -> str:
     """clerk-js sends every change as a POST, with the method it means in the query."""
     stated = request.query_params.get("_method")
-    return stated.upper() if stated and request.method == "POST" else request.method
+    if stated and request.method == "POST":
+        return stated.upper()
+    return "GET" if request.method == "HEAD" else request.method
 
 
 def _origin(request: Request) -> str:
@@ -135,10 +161,3 @@ def _origin(request: Request) -> str:
 
 def _is_secure(request: Request) -> bool:
     return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-
-
-def _find_handler(handlers: dict[str, Handler], method: str) -> Handler:
-    handler = handlers.get(method)
-    if handler is None:
-        raise ClerkError(405, "method_not_allowed", f"{method} is not allowed here; use {', '.join(handlers)}.")
-    return handler

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CLIENT = "__client"
 CLIENT_CHANGED = "__client_uat"  # when somebody last signed in at this browser, in seconds; 0 while nobody is
 SESSION = "__session"
+DEV_BROWSER = "__clerk_db_jwt"
 _YEAR = 365 * 86_400
 
 
@@ -30,3 +31,9 @@ def set_client(response: Response, emulator: Emulator, client_id: str, *, secure
     response.set_cookie(CLIENT, client.secret, max_age=_YEAR, httponly=True, secure=secure, samesite="lax")
     for name in (CLIENT_CHANGED, f"{CLIENT_CHANGED}_{suffix(emulator.instance.publishable_key)}"):
         response.set_cookie(name, changed, max_age=_YEAR, secure=secure, samesite="lax")
+
+
+def set_session(response: Response, emulator: Emulator, token: str, *, secure: bool) -> None:
+    """The token for the app, where no page is there to write it; clerk-js keeps it fresh from then on."""
+    for name in (SESSION, f"{SESSION}_{suffix(emulator.instance.publishable_key)}"):
+        response.set_cookie(name, token, max_age=_YEAR, secure=secure, samesite="lax")

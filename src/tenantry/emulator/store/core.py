@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from tenantry.emulator import render
 from tenantry.emulator.identifiers import Identifiers
-from tenantry.emulator.records import Client, Invitation, Membership, Record, Session, SignInToken
+from tenantry.emulator.records import Invitation, Membership, Record, Session
 from tenantry.emulator.settings import Assumptions
 from tenantry.emulator.state import State
 
@@ -51,6 +52,7 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+Follower = Callable[[Any], None]
 
 
 def clock_in_milliseconds() -> int:
@@ -66,13 +68,25 @@ class Core:
         self.clock = clock
         self.assumptions = assumptions
         self._listeners: list[Listener] = []
+        self._on_change: defaultdict[str, list[Follower]] = defaultdict(list)
+        self._on_deletion: defaultdict[str, list[Follower]] = defaultdict(list)
 
     def subscribe(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
+    def follow(
+        self, record_type: type[Record], *, changed: Follower | None = None, deleted: Follower | None = None
+    ) -> None:
+        """Rules about other records: called with each one created or updated, or deleted, after the listeners."""
+        if changed:
+            self._on_change[record_type.kind].append(changed)
+        if deleted:
+            self._on_deletion[record_type.kind].append(deleted)
+
     def create(self, record: R) -> R:
         self.state.put(record)
         self._announce("pending" if isinstance(record, Session) and record.status == "pending" else "created", record)
+        self._pass_on(record, self._on_change)
         return record
 
     def update(self, record: R, *, announce: bool = True, **changes: Any) -> R:
@@ -81,6 +95,7 @@ class Core:
         self.state.put(changed)
         if announce:
             self._announce(_update_name(changed), changed)
+        self._pass_on(changed, self._on_change)
         return changed
 
     def delete(self, record: Record, *, announce: bool = True) -> None:
@@ -94,14 +109,19 @@ class Core:
             data["organization"] = render.organization(self.state, self.state.organizations[record.organization_id])
         if announce:
             self._send(record, "deleted", data)
+        self._pass_on(record, self._on_deletion)
 
     def recount(self, organization_id: str) -> None:
         """Called when an organization's members or invitations have changed in number."""
         if self.assumptions.organization_updated_on_counts:
             self.update(self.state.organizations[organization_id])
 
+    def _pass_on(self, record: Record, followers: defaultdict[str, list[Follower]]) -> None:
+        for follower in followers.get(record.kind, ()):
+            follower(record)
+
     def _announce(self, change: str, record: Record) -> None:
-        if not isinstance(record, SignInToken | Client):
+        if record.kind in _EVENT_NAMES:  # of browsers, sign-ins and their tokens Clerk tells nothing
             self._send(record, change, render.event_data(self.state, record, now=self.clock()))
 
     def _send(self, record: Record, change: str, data: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ from tenantry.emulator.store import metadata
 from tenantry.emulator.store.core import Core
 from tenantry.emulator.store.sessions import Sessions
 
+MANAGE = "org:sys_memberships:manage"
+
 
 class Memberships:
     def __init__(self, core: Core, sessions: Sessions) -> None:
@@ -63,18 +65,26 @@ class Memberships:
             self._sessions.leave(membership.user_id, membership.organization_id)
             self._core.delete(membership, announce=self._core.assumptions.cascade_events)
 
+    def check_not_last(self, membership: Membership) -> None:
+        """ClerkError when nobody else could manage the organization's members: for what members do themselves."""
+        state = self._core.state
+        others = [each for each in state.memberships_of(membership.organization_id) if each.id != membership.id]
+        if not any(state.holds(each, MANAGE) for each in others) and state.holds(membership, MANAGE):
+            message = "There has to be at least one organization member with the minimum required permissions."
+            raise errors.refused("organization_minimum_permissions_needed", message, status=400)
+
     def _check_new(self, organization: Organization, user_id: str) -> None:
         if user_id not in self._core.state.users:
             raise errors.not_found("user", user_id)
         if self._core.state.membership(organization.id, user_id):
             message = "The user is already a member of the organization."
             raise errors.refused("already_a_member_in_organization", message, status=400)
-        check_room(self._core, organization)
+        check_room(self._core, organization, 1)
 
 
-def check_room(core: Core, organization: Organization) -> None:
-    """ClerkError when the organization has as many members as it may; a limit of 0 is none."""
+def check_room(core: Core, organization: Organization, new: int) -> None:
+    """ClerkError when the organization may not have that many more members; a limit of 0 is none."""
     limit = organization.max_allowed_memberships
-    if limit and len(core.state.members.get(organization.id, {})) >= limit:
-        message = f"You have reached your limit of {limit} organization memberships."
+    if limit and len(core.state.members.get(organization.id, {})) + new > limit:
+        message = f"You have reached your limit of {limit} organization memberships, including outstanding invitations."
         raise errors.refused("organization_membership_quota_exceeded", message)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from tenantry.emulator import errors
-from tenantry.emulator.records import Metadata, Organization
+from tenantry.emulator.records import Metadata, Organization, Record
 from tenantry.emulator.store import metadata
 from tenantry.emulator.store.core import Core
 from tenantry.emulator.store.memberships import Memberships
@@ -21,6 +21,12 @@ class Organizations:
         self._core = core
         self._memberships = memberships
         self._roles = roles
+
+    def check_enabled(self) -> None:
+        """ClerkError where this instance has organizations turned off."""
+        if not self._core.state.settings.enabled:
+            message = "The organizations feature is not enabled for this instance."
+            raise errors.refused("organization_not_enabled_in_instance", message)
 
     def get(self, id: str) -> Organization:
         """By id or slug."""
@@ -92,10 +98,17 @@ class Organizations:
     def replace_metadata(self, id: str, new: dict[str, Metadata]) -> Organization:
         return self._core.update(self.get(id), **metadata.replaced(new))
 
+    def set_logo(self, organization: Organization, logo: str | None) -> Organization:
+        """`logo` is a data: URL, as it is then shown."""
+        return self._core.update(organization, logo=logo)
+
     def delete(self, id: str) -> Organization:
-        """Memberships, invitations and domains go with it; the children first."""
+        """Memberships, invitations, domains and what those led to go with it; the children first."""
         organization = self.get(id)
         state, announce = self._core.state, self._core.assumptions.cascade_events
+        asked: list[Record] = [*state.membership_requests_of(organization.id), *state.suggestions_of(organization.id)]
+        for each in asked:
+            self._core.delete(each, announce=False)
         for invitation in state.invitations_of(organization.id):
             if announce and invitation.status == "pending":
                 invitation = self._core.update(invitation, status="revoked")
@@ -118,7 +131,8 @@ class Organizations:
     def _new_slug(self, name: str, slug: str | None) -> str | None:
         if not self._core.state.settings.slugs:
             if slug:
-                raise errors.invalid("slug", "must be left out: organization slugs are disabled for this instance")
+                message = "Organization slugs are disabled for this instance."
+                raise errors.refused("organization_slugs_disabled", message)
             return self._slug_when_disabled(name)
         if slug is None:
             return self._free_slug(name)

@@ -26,7 +26,7 @@ class Sessions:
         Without a `client_id` the session is that of a browser of its own. Who has no organization, where membership is
         required, gets a pending session.
         """
-        self._check_sign_in(user_id)
+        self.check_sign_in(user_id)
         active = self._initial_organization(user_id, organization_id)
         now = self._core.clock()
         session = Session(
@@ -55,7 +55,16 @@ class Sessions:
             self._check_member(session.user_id, organization_id)
         status = self._status(organization_id)
         becomes_active = session.status == "pending" and status == "active"
-        return self._core.update(session, announce=becomes_active, organization_id=organization_id, status=status)
+        changes = {"organization_id": organization_id, "status": status, "last_active_at": self._core.clock()}
+        return self._core.update(session, announce=becomes_active, **changes)
+
+    def send_code(self, session: Session) -> Session:
+        """A code by which the session's user may verify a first factor again."""
+        return self._core.update(session, announce=False, code_sent_at=self._core.clock())
+
+    def verify(self, session: Session) -> Session:
+        """The session's user has just verified a first factor."""
+        return self._core.update(session, announce=False, verified_at=self._core.clock(), code_sent_at=None)
 
     def end(self, session: Session, status: str) -> Session:
         """`status`: revoked, ended or removed. A session that has ended stays as it is."""
@@ -101,10 +110,27 @@ class Sessions:
             raise errors.refused("sign_in_token_not_pending", message, status=400)
         return self._core.update(token, announce=False, status="revoked")
 
-    def _status(self, organization_id: str | None) -> str:
-        return "pending" if self._core.state.settings.membership_required and not organization_id else "active"
+    def use_sign_in_token(self, ticket: str) -> SignInToken | None:
+        """The token with this ticket, from now on used; None when there is none. ClerkError when it is spent."""
+        token = next((each for each in self._core.state.sign_in_tokens.values() if each.token == ticket), None)
+        if token is None:
+            return None
+        if token.status == "accepted":
+            message = "This sign in token has already been used. Each token can only be used once."
+            raise errors.refused("sign_in_token_already_used_code", message, status=400)
+        if token.status == "revoked":
+            message = "This sign in token has been revoked and cannot be used anymore."
+            raise errors.refused("sign_in_token_revoked_code", message, status=400)
+        if token.expires_at <= self._core.clock():
+            message = "This ticket has expired and cannot be used anymore."
+            raise errors.refused("ticket_expired_code", message, status=400)
+        return self._core.update(token, announce=False, status="accepted")
 
-    def _check_sign_in(self, user_id: str) -> None:
+    def _status(self, organization_id: str | None) -> str:
+        return "pending" if self._core.state.settings.needs_organization and not organization_id else "active"
+
+    def check_sign_in(self, user_id: str) -> None:
+        """ClerkError when the user is banned or locked."""
         user = self._core.state.users.get(user_id)
         if user is None:
             raise errors.not_found("user", user_id)
@@ -119,7 +145,7 @@ class Sessions:
             raise errors.refused("organization_not_found_or_unauthorized", message, status=404)
 
     def _initial_organization(self, user_id: str, organization_id: str | None) -> str | None:
-        if organization_id == "":
+        if organization_id == "" or not self._core.state.settings.enabled:
             return None
         if organization_id:
             self._check_member(user_id, organization_id)

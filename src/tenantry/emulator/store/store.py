@@ -13,11 +13,16 @@ from tenantry.emulator.state import State
 from tenantry.emulator.store.clients import Clients
 from tenantry.emulator.store.core import Clock, Core, Listener, clock_in_milliseconds
 from tenantry.emulator.store.domains import Domains
+from tenantry.emulator.store.enrollments import Enrollments
+from tenantry.emulator.store.handshakes import Handshakes
 from tenantry.emulator.store.invitations import Invitations
+from tenantry.emulator.store.membership_requests import MembershipRequests
 from tenantry.emulator.store.memberships import Memberships
 from tenantry.emulator.store.organizations import Organizations
 from tenantry.emulator.store.roles import Permissions, Roles
 from tenantry.emulator.store.sessions import Sessions
+from tenantry.emulator.store.sign_ins import SignIns
+from tenantry.emulator.store.sign_ups import SignUps
 from tenantry.emulator.store.users import Users
 
 
@@ -49,7 +54,12 @@ class Store:
         self.organizations = Organizations(core, self.memberships, self.roles)
         self.invitations = Invitations(core, self.memberships)
         self.domains = Domains(core)
+        self.enrollments = Enrollments(core, self.invitations)
+        self.membership_requests = MembershipRequests(core, self.memberships)
         self.users = Users(core, self.memberships, self.sessions)
+        self.sign_ins = SignIns(core, self.clients, self.sessions, self.users)
+        self.sign_ups = SignUps(core, self.clients, self.users, self.invitations)
+        self.handshakes = Handshakes(core)
         self._core = core
         if not self.state.roles:  # a new instance; nobody listens yet, so its own roles and permissions make no events
             self.permissions.create_system()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,7 @@ from tenantry.emulator.store.sessions import Sessions
 
 _EMAIL = re.compile(r"[^@\s<>]{1,64}@[^@\s<>]{1,190}\.[^@\s<>.]{2,63}")
 _DAY = 86_400_000
+PASSWORD_MIN, PASSWORD_MAX = 8, 72  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,9 @@ class Users:
         if "password" in changes:
             changes |= self._password(id, changes.pop("password"))
         return self._core.update(user, **changes)
+
+    def remove_password(self, id: str) -> User:
+        return self._core.update(self.get(id), password=None, password_updated_at=self._core.clock())
 
     def delete(self, id: str) -> User:
         """Memberships and sessions go with the user."""
@@ -187,9 +192,6 @@ class Users:
     def _password(self, user_id: str, password: str | None) -> dict[str, Any]:
         if password is None:
             return {}
-        if len(password) < 8:
-            message = "Passwords must be 8 characters or more."
-            raise errors.ClerkError(422, "form_password_length_too_short", message, param="password")
         return {"password": hash_password(user_id, password), "password_updated_at": self._core.clock()}
 
 
@@ -200,9 +202,28 @@ def checked_email(param: str, address: str) -> str:
     return address.lower()
 
 
-def hash_password(user_id: str, password: str) -> str:
-    """Good enough for people who do not exist; light, since a seed may hold thousands."""
-    return hashlib.scrypt(password.encode(), salt=digest("password", user_id), n=1024, r=8, p=1).hex()
+def hash_password(salt: str, password: str, *, param: str = "password") -> str:
+    """Salt and digest. Good enough for people who do not exist; light, since a seed may hold thousands.
+
+    ClerkError when the password is too short or too long.
+    """
+    if len(password) < PASSWORD_MIN:
+        message = f"Passwords must be {PASSWORD_MIN} characters or more."
+        raise errors.ClerkError(422, "form_password_length_too_short", message, param=param)
+    if len(password) > PASSWORD_MAX:
+        message = f"Passwords must be less than {PASSWORD_MAX} characters."
+        raise errors.ClerkError(422, "form_password_length_too_long", message, param=param)
+    return f"{salt}:{_digest_password(salt, password)}"
+
+
+def is_password(kept: str | None, password: str) -> bool:
+    """Whether this is the password whose salt and digest are kept."""
+    salt, _, kept_digest = (kept or "").partition(":")
+    return bool(kept_digest) and hmac.compare_digest(kept_digest, _digest_password(salt, password))
+
+
+def _digest_password(salt: str, password: str) -> str:
+    return hashlib.scrypt(password.encode(), salt=digest("password", salt), n=1024, r=8, p=1).hex()
 
 
 def _day(moment: int) -> int:

@@ -12,8 +12,7 @@ begin
   elsif tenant.ended_at is not null then
     perform tenantry.raise_error('TY013', format('tenant %s', tenant_id));
   elsif user_id is null then
-    return jsonb_build_object('tenant_id', tenant.id, 'org_id', tenant.clerk_org_id, 'slug', tenant.slug, 'name', tenant.name,
-      'user_id', null, 'role', null, 'role_source', 'app', 'permissions', null, 'system_permissions', null, 'app_permissions', null);
+    return tenantry.describe_app(tenant);
   end if;
 
   select * into person from tenantry.users as u where u.id = resolve_tenant.user_id;

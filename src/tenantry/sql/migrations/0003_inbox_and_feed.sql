@@ -50,11 +50,18 @@ create unique index changes_in_order on tenantry.changes (pos) where pos is not 
 create index changes_unsequenced on tenantry.changes (seq) where pos is null;
 create sequence tenantry.changes_pos owned by tenantry.changes.pos;
 
--- A named reader's position in `changes`.
+-- A named reader's position in `changes`, and what holds it up.
 create table tenantry.consumers (
-  name     text primary key,
-  pos      bigint not null default 0,
-  moved_at timestamptz not null default now()
+  name      text primary key,
+  kinds     text[] not null default '{*}',   -- of changes it is told: `member.joined`, `member.*`, `*`
+  pos       bigint not null default 0,       -- the last change it has dealt with, or passed over
+  moved_at  timestamptz not null default now(),
+  failing   bigint,                          -- the change its handler failed at ...
+  attempts  integer not null default 0,      -- ... so many times in a row,
+  error     text,                            -- with this at last
+  retry_at  timestamptz,                     -- when it is told of that change again
+  parked_at timestamptz,                     -- since when it waits for a person to decide
+  constraint consumers_fail_at_a_change check ((failing is null) = (attempts = 0))
 );
 
 -- Reconcile runs: what each found and did. One without `finished_at` goes on where it was stopped, see begin_reconcile_v1.
