@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from signer import ISSUER, ORIGIN, Signer
-from tenantry.clerk import Jwks, fetch_keys, find_keys, read_jwks
-from tenantry.errors import ClerkUnavailable, ConfigurationError, InvalidToken
+from tenantry.clerk import BackendApi, Budget, Jwks, ServerClock, fetch_keys, find_keys, open_api, read_jwks
+from tenantry.errors import ClerkRefused, ClerkUnavailable, ConfigurationError, InvalidToken
 from tenantry.settings import Settings
 from tenantry.tokens import FixedKey, Verifier
 
@@ -37,6 +39,7 @@ class Clerk:
     status: int = 200
     body: bytes | None = None
     delay: float = 0.0
+    missing: str = ""
 
     @property
     def url(self) -> str:
@@ -44,6 +47,8 @@ class Clerk:
 
     async def answer(self, request: Request) -> Response:
         self.requests.append((request.url.path, request.headers.get("authorization")))
+        if request.url.path == self.missing:
+            return Response(b'{"errors": [{"code": "resource_not_found"}]}', 404)
         await asyncio.sleep(self.delay)
         body = json.dumps({"keys": [signer.jwk for signer in self.signers]}).encode()
         return Response(body if self.body is None else self.body, self.status)
@@ -298,3 +303,125 @@ def test_a_key_that_cannot_serve_is_left_out(change: dict[str, Any]) -> None:
 )
 def test_any_answer_is_a_possibly_empty_key_set(body: bytes) -> None:
     assert read_jwks(body) == {}
+
+
+# --- lists and objects: the rest is tests/test_reconcile.py -----------------------------------------------------------
+
+
+@given(
+    ahead=st.floats(-1e6, 1e6),
+    answers=st.lists(st.tuples(st.floats(0, 100), st.floats(0, 30), st.floats(0, 1)), min_size=1, max_size=20),
+)
+def test_clerks_clock_is_never_told_later_than_it_was(ahead: float, answers: list[tuple[float, float, float]]) -> None:
+    clock, told = ServerClock(), []
+    for sent, took, share in sorted(answers):
+        answered = sent + took * share
+        clock.learn(math.floor(answered + ahead), sent, sent + took)
+        told.append((sent, clock.at(sent)))
+        assert told[-1][1] <= (sent + ahead) * 1000 + 1
+    assert told == sorted(told)
+
+
+def test_clerks_clock_is_known_more_exactly_with_every_answer() -> None:
+    clock = ServerClock()
+    clock.learn(1000, 5.9, 6.0)
+    assert clock.at(6.0) == 1_000_000
+    clock.learn(1001, 6.0, 6.1)  # a second of Clerk's began in between
+    assert clock.at(6.1) == 1_001_000
+
+
+def test_clocks_that_contradict_each_other_are_told_by_the_earlier() -> None:
+    clock = ServerClock()
+    clock.learn(1000, 0, 0.1)
+    clock.learn(1060, 1, 1.1)  # a server that is a minute ahead
+    assert clock.at(2) <= 1_003_000
+
+
+def test_without_a_date_the_own_clock_counts_with_a_margin() -> None:
+    assert time.time() * 1000 - 61_000 < ServerClock().at(time.monotonic()) < time.time() * 1000 - 59_000
+
+
+@pytest.mark.parametrize("requests", [1, 60, 600])
+async def test_no_ten_seconds_see_more_requests_than_the_budget(requests: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, passed = Clock(), []
+
+    async def sleep(seconds: float) -> None:
+        clock.now += max(seconds, 1e-6)
+
+    monkeypatch.setattr("tenantry.clerk.asyncio.sleep", sleep)
+    budget = Budget(requests, clock)
+    for _ in range(requests * 3 + 3):
+        await budget.take()
+        passed.append(clock.now)
+    for moment in passed:
+        assert sum(moment <= other < moment + 10 for other in passed) <= requests
+    assert clock.now - passed[0] < 60 or requests == 1
+
+
+async def test_nobody_passes_while_clerk_wants_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+
+    async def sleep(seconds: float) -> None:
+        clock.now += max(seconds, 1e-6)
+
+    monkeypatch.setattr("tenantry.clerk.asyncio.sleep", sleep)
+    budget = Budget(600, clock)
+    await budget.take()
+    began = clock.now
+    budget.close(7)
+    await budget.take()
+    assert clock.now - began >= 7
+
+
+@pytest.fixture
+async def api(clerk: Clerk) -> AsyncIterator[BackendApi]:
+    async with open_api(Settings(secret_key="sk_test_hunter2", api_url=clerk.url)) as opened:
+        opened._pause = 0.001
+        yield opened
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"data": [{"id": 1}], "total_count": 1}', b'{"data": {}}', b"[1]", b"null", b"\xff", b'[{"id": ""}]'],
+)
+async def test_what_is_no_list_is_asked_for_again_and_then_an_error(clerk: Clerk, api: BackendApi, body: bytes) -> None:
+    clerk.body = body
+    with pytest.raises(ClerkUnavailable, match="8 tries"):
+        await api.page("/users")
+    assert len(clerk.requests) == 8
+
+
+async def test_the_404_of_clerk_is_an_answer_and_that_of_anybody_else_is_none(clerk: Clerk, api: BackendApi) -> None:
+    clerk.status, clerk.body = 404, b'{"errors": [{"code": "resource_not_found"}]}'
+    assert (await api.one("/users/user_1")).object is None
+    assert await api.page("/nothing") is None
+    clerk.body = b'{"errors": [{"code": "route_not_found"}]}'
+    with pytest.raises(ClerkUnavailable, match="not Clerk's"):
+        await api.one("/users/user_1")
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 422])
+async def test_a_refusal_is_told_once_with_its_code_and_without_the_key(
+    clerk: Clerk, api: BackendApi, status: int
+) -> None:
+    clerk.status, clerk.body = status, b'{"errors": [{"code": "clerk_key_invalid"}]}'
+    with pytest.raises(ClerkRefused, match=f"{status} .clerk_key_invalid.") as caught:
+        await api.one("/users/user_1")
+    assert len(clerk.requests) == 1
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_an_instance_that_does_not_tell_its_id_is_known_by_its_key(clerk: Clerk, api: BackendApi) -> None:
+    clerk.missing = "/v1/instance"
+    assert await api.instance_id() == "ins_1"
+
+
+async def test_a_budget_of_a_live_key_is_ten_times_as_large(clerk: Clerk) -> None:
+    gaps = []
+    for key in ("sk_test_a", "sk_live_a"):
+        async with open_api(Settings(secret_key=key, api_url=clerk.url)) as opened:
+            gaps.append(opened._budget._gap)
+    assert gaps[0] == pytest.approx(gaps[1] * 10)
+    with pytest.raises(ConfigurationError, match="no key"):
+        async with open_api(Settings()):
+            pass

@@ -253,3 +253,16 @@ def test_any_environment_is_settings_or_one_clear_error(variable: str, start: st
 def test_an_origin_is_normalised_as_a_browser_sends_it(origin: str, normal: str) -> None:
     assert normalise_origin(origin) == normal
     assert normalise_origin(normal) == normal
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("15m", 900), ("90s", 90), ("6H", 21_600), ("7d", 604_800), ("off", 0)])
+def test_how_often_to_reconcile_is_a_time(text: str, seconds: int) -> None:
+    assert Settings.from_env({"TENANTRY_RECONCILE": text}).reconcile == seconds
+    assert Settings.from_env({}, reconcile=text).reconcile == seconds
+
+
+@pytest.mark.parametrize("text", ["15", "m", "-1m", "30s", "8d", "1.5h", "0m"])
+def test_what_is_no_time_to_reconcile_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="TENANTRY_RECONCILE") as caught:
+        Settings.from_env({"TENANTRY_RECONCILE": text})
+    assert "15m" in str(caught.value)

@@ -1,18 +1,27 @@
-"""Clerk's Backend API over httpx: for now the instance's public keys, fetched rarely and kept through an outage."""
+"""Clerk's Backend API over httpx: its lists and objects, within its rate limit; and the instance's public keys.
+
+Keys are fetched rarely and kept through an outage. A request for data is sent again, with pauses, where Clerk is busy,
+away, or answers with something that is not whole; what it answers in the end is what it said, and when it was true.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
+import re
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
-from tenantry.errors import ClerkUnavailable, ConfigurationError, InvalidToken, TenantryError
+from tenantry.errors import ClerkRefused, ClerkUnavailable, ConfigurationError, InvalidToken, TenantryError
 from tenantry.settings import Settings
 from tenantry.tokens import MIN_KEY_BITS, FixedKey, KeySource
 
@@ -22,6 +31,20 @@ _EMPTY_RETRY_SECONDS = 10  # meanwhile requests with a token are answered at onc
 _TIMEOUT_SECONDS = 3
 _MAX_JWKS_BYTES = 256 * 1024
 _MAX_KEYS = 64
+
+LARGEST_PAGE = 500  # Clerk's own limit
+_API_VERSION = "2025-11-10"
+_WINDOW_SECONDS = 10  # of Clerk's rate limit
+_REQUESTS_LIVE, _REQUESTS_TEST = 1000, 100
+_ANSWER_SECONDS = 30
+_TRIES = 8
+_PAUSE_SECONDS = 0.5  # after the first failure; doubled after each
+_LONGEST_PAUSE = 20
+_LONGEST_RETRY_AFTER = 120
+_WITHOUT_DATE_SECONDS = 60  # how wrong this machine's clock may be, where an answer does not tell Clerk's
+
+Json = dict[str, Any]
+T = TypeVar("T")
 
 
 def find_keys(settings: Settings) -> KeySource:
@@ -181,3 +204,209 @@ def _shorten(kid: str | None) -> str:
     if kid is None:
         return "(none)"
     return repr(kid if len(kid) <= 40 else f"{kid[:40]}…")
+
+
+# --- lists and objects ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Objects of a list, and how many the list has, where it says so. `observed_at`: see `ServerClock`."""
+
+    objects: list[Json]
+    total: int | None
+    observed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One object, or None where Clerk says that there is none."""
+
+    object: Json | None
+    observed_at: int
+
+
+class ServerClock:
+    """Clerk's clock, from the `Date` of its answers, which tells whole seconds: in ms, and never later than it was.
+
+    An answer was made after its request was sent and before it arrived; every further one narrows down how far apart
+    the two clocks are. Where answers contradict each other, the earlier time holds.
+    """
+
+    def __init__(self) -> None:
+        self._least = float("-inf")  # that Clerk's clock is ahead of ours, in seconds
+        self._most = float("inf")
+
+    def learn(self, date: float, sent: float, received: float) -> None:
+        self._least = max(self._least, date - received)
+        self._most = min(self._most, date + 1 - sent)
+
+    def at(self, moment: float) -> int:
+        """Clerk's time at a `time.monotonic()` of ours."""
+        if self._least == float("-inf"):
+            return int((moment + time.time() - time.monotonic() - _WITHOUT_DATE_SECONDS) * 1000)
+        return int((moment + min(self._least, self._most)) * 1000)
+
+
+class Budget:
+    """Lets at most `requests` pass in any ten seconds, and none while Clerk wants a pause."""
+
+    def __init__(self, requests: float, clock: Callable[[], float] = time.monotonic) -> None:
+        burst = max(1.0, requests / 5)
+        self._gap = _WINDOW_SECONDS / max(requests - burst, 0.5)
+        self._ahead = (burst - 1) * self._gap
+        self._clock = clock
+        self._next = 0.0
+        self._closed_until = 0.0
+
+    async def take(self) -> None:
+        """Waits for its turn."""
+        now = self._clock()
+        turn = max(self._next, now - self._ahead)
+        self._next = turn + self._gap
+        while (wait := max(turn, self._closed_until) - self._clock()) > 0:  # noqa: ASYNC110  only time ends it
+            await asyncio.sleep(wait)
+
+    def close(self, seconds: float) -> None:
+        """Nobody passes for so long."""
+        self._closed_until = max(self._closed_until, self._clock() + seconds)
+
+
+class _Again(Exception):
+    """An answer that says nothing: to be asked for again."""
+
+
+class BackendApi:
+    """Clerk's Backend API, read only. Raises ClerkRefused for a key or request it does not take, ClerkUnavailable where
+    it has not answered properly after several tries. `pause`: seconds after a first failure.
+    """
+
+    def __init__(
+        self, client: httpx.AsyncClient, budget: Budget, *, pause: float = _PAUSE_SECONDS, tries: int = _TRIES
+    ) -> None:
+        self._client = client
+        self._budget = budget
+        self._pause = pause
+        self._tries = tries
+        self.clock = ServerClock()
+
+    def now(self) -> int:
+        """Clerk's time in ms, as far as its answers have told it."""
+        return self.clock.at(time.monotonic())
+
+    async def instance_id(self) -> str:
+        """The instance the secret key is of."""
+        found, _ = await self._ask("/instance", {}, _read_object)
+        if found is None:  # Clerk's keys are named after their instance
+            found, _ = await self._ask("/jwks", {}, lambda content: {"id": content["keys"][0]["kid"]})
+        if found is None:
+            raise ClerkRefused("Clerk does not say which instance the secret key is of.", hint="Check CLERK_API_URL.")
+        return str(found["id"])
+
+    async def page(self, path: str, *, offset: int = 0, limit: int = LARGEST_PAGE, **query: Any) -> Page | None:
+        """A page of a list, or None where there is no such list."""
+        found, observed_at = await self._ask(path, {"limit": limit, "offset": offset, **query}, _read_list)
+        return None if found is None else Page(*found, observed_at)
+
+    async def one(self, path: str, **query: Any) -> Found:
+        """The object at this path."""
+        return Found(*await self._ask(path, query, _read_object))
+
+    async def count(self, path: str) -> int:
+        """The `total_count` at this path, as that of users."""
+        found, _ = await self._ask(path, {}, lambda content: int(content["total_count"]))
+        return found or 0
+
+    async def _ask(self, path: str, query: Mapping[str, Any], read: Callable[[Any], T]) -> tuple[T | None, int]:
+        """What `read` makes of the answer, or None for a 404 of Clerk's own; and when that was true."""
+        problem = ""
+        for number in range(self._tries):
+            if number:
+                await asyncio.sleep(random.uniform(0.5, 1) * min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE))
+            await self._budget.take()
+            sent = time.monotonic()
+            try:
+                response = await self._client.get(path, params=query)
+                self._learn_time(response, sent)
+                return self._read(path, response, read), self.clock.at(sent)
+            except _Again as error:
+                problem = str(error)
+            except httpx.HTTPError as error:
+                problem = type(error).__name__
+        raise ClerkUnavailable(
+            f"Clerk's {path} did not answer properly in {self._tries} tries, last: {problem}.",
+            hint="Try again later; a run goes on where it stopped.",
+        )
+
+    def _learn_time(self, response: httpx.Response, sent: float) -> None:
+        try:
+            date = parsedate_to_datetime(response.headers["date"]).timestamp()
+        except (KeyError, ValueError, OverflowError):
+            return
+        self.clock.learn(date, sent, time.monotonic())
+
+    def _read(self, path: str, response: httpx.Response, read: Callable[[Any], T]) -> T | None:
+        status = response.status_code
+        if status == 429:
+            self._budget.close(_retry_after(response))
+        if status == 429 or status >= 500:
+            raise _Again(str(status))
+        try:
+            content = response.json()
+            if status == 200:
+                return read(content)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            if status in (200, 404):
+                raise _Again(f"{status} with a body that is not whole") from None
+            content = None
+        code = _error_code(content)
+        if status == 404:
+            if code == "resource_not_found":
+                return None
+            raise _Again("404 that is not Clerk's")
+        raise ClerkRefused(
+            f"Clerk refused {path} with {status}{f' ({code})' if code else ''}.",
+            hint="Check CLERK_SECRET_KEY." if status in (401, 403) else "Check CLERK_API_URL.",
+        )
+
+
+@asynccontextmanager
+async def open_api(settings: Settings) -> AsyncIterator[BackendApi]:
+    """The Backend API of these settings. Raises ConfigurationError without a secret key."""
+    if settings.secret_key is None:
+        raise ConfigurationError("There is no key to ask Clerk with.", hint="Set CLERK_SECRET_KEY.")
+    live = settings.secret_key.startswith("sk_live_")
+    requests = (_REQUESTS_LIVE if live else _REQUESTS_TEST) * settings.clerk_budget / 100
+    headers = {"Authorization": f"Bearer {settings.secret_key}", "Clerk-API-Version": _API_VERSION}
+    client = await asyncio.to_thread(
+        httpx.AsyncClient, base_url=f"{settings.api_url}/v1", headers=headers, timeout=_ANSWER_SECONDS
+    )
+    async with client:
+        yield BackendApi(client, Budget(requests), pause=_PAUSE_SECONDS)
+
+
+def _read_list(content: Any) -> tuple[list[Json], int | None]:
+    """The objects of a list in either of Clerk's forms, and its total. Raises ValueError for what is neither."""
+    objects, total = (content["data"], content["total_count"]) if isinstance(content, dict) else (content, None)
+    if not isinstance(objects, list) or not (total is None or isinstance(total, int)):
+        raise ValueError("not a list")
+    return [_read_object(each) for each in objects], total
+
+
+def _read_object(content: Any) -> Json:
+    if not isinstance(content, dict) or not isinstance(content.get("id"), str) or not content["id"]:
+        raise ValueError("not an object with an id")
+    return content
+
+
+def _error_code(content: Any) -> str:
+    try:
+        code = str(content["errors"][0]["code"])
+    except (LookupError, TypeError):
+        return ""
+    return code if re.fullmatch(r"[a-z0-9_]{1,60}", code) else ""
+
+
+def _retry_after(response: httpx.Response) -> float:
+    text = response.headers.get("retry-after", "")
+    return min(float(text), _LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,6}", text) else 1.0

@@ -5,6 +5,8 @@
     ├── DatabaseUnavailable           PostgreSQL could not be reached or did not answer          503
     ├── CallRefused                   the database answered, and would not run a call of ours            503
     ├── ClerkUnavailable              Clerk did not answer, and nothing kept from before serves instead  503
+    ├── ClerkRefused                  Clerk answered, and would not: the secret key is not good for this 503
+    ├── ReconcileUnderWay             another process reconciles already                         TY021
     ├── SchemaError                   the database's schema and this release do not fit
     ├── IsolationError                the app used the database in a way isolation refuses       500
     │   ├── NoTenant                  a query without a tenant                                   TY001
@@ -84,6 +86,20 @@ class ClerkUnavailable(TenantryError):
     code = "clerk_unavailable"
     status = 503
     title = "Clerk did not answer."
+
+
+class ClerkRefused(TenantryError):
+    code = "clerk_refused"
+    status = 503
+    title = "Clerk refused the request."
+
+
+class ReconcileUnderWay(TenantryError):
+    code = "reconcile_under_way"
+    sqlstate = "TY021"
+    status = 503
+    title = "A reconcile run is under way already."
+    default_hint = "Wait for it to end."
 
 
 class SchemaError(TenantryError):

@@ -162,6 +162,58 @@ def rebind_instance(instance_id: str) -> Call:
     return Call("rebind_instance_v1", ("text",), (instance_id,))
 
 
+def lock_reconcile() -> Call:
+    """Makes the transaction it is called in the one that reconciles; answers {"locked": bool}."""
+    return Call("lock_reconcile_v1", (), ())
+
+
+def begin_reconcile(options: Mapping[str, Any]) -> Call:
+    """Begins a run, or goes on with one: see `sql/functions/begin_reconcile_v1.sql`."""
+    return Call("begin_reconcile_v1", ("jsonb",), (encode(options),))
+
+
+def save_reconcile(run: Mapping[str, Any]) -> Call:
+    """Keeps where a run is."""
+    return Call("save_reconcile_v1", ("jsonb",), (encode(run),))
+
+
+def merge_page(kind: str, objects: Sequence[Any], options: Mapping[str, Any]) -> Call:
+    """Merges a page of Clerk's Backend API, and absences: see `sql/functions/merge_page_v1.sql`."""
+    return Call("merge_page_v1", ("text", "jsonb", "jsonb"), (kind, encode(objects), encode(options)))
+
+
+def list_pages(run_id: int, kind: str, part: str = "") -> Call:
+    """The pages a run has merged of a kind, and of one organization's part of it."""
+    return Call("list_pages_v1", ("bigint", "text", "text"), (str(run_id), kind, part))
+
+
+def list_unseen(run_id: int, kind: str, after: str | None, limit: int) -> Call:
+    """Live rows of a kind that no page of the run has shown."""
+    options = {"after": after, "limit": limit}
+    return Call("list_unseen_v1", ("bigint", "text", "jsonb"), (str(run_id), kind, encode(options)))
+
+
+def list_doubts(asked: Iterable[str], org_id: str | None) -> Call:
+    """Live objects that Clerk is to be asked about again, save those asked about already."""
+    return Call("list_doubts_v1", ("text[]", "text"), (list(asked), org_id))
+
+
+def list_organizations(after: str | None) -> Call:
+    """The ids of live organizations, a thousand at a time."""
+    return Call("list_organizations_v1", ("jsonb",), (encode({"after": after}),))
+
+
+def find_miscounted(members: Mapping[str, int]) -> Call:
+    """Of organizations with so many members, those that have another number in the mirror."""
+    return Call("find_miscounted_v1", ("jsonb",), (encode(members),))
+
+
+def explain_drift(drift: Iterable[Mapping[str, Any]], observed_at: int) -> Call:
+    """The likely cause of each drift, by id."""
+    told = [{"id": each["id"], "changed_at": each["changed_at"]} for each in drift]
+    return Call("explain_drift_v1", ("jsonb", "bigint"), (encode(told), str(observed_at)))
+
+
 def read_outcomes(answer: str) -> list[Outcome]:
     """The outcomes of `record_events`, in the order of the deliveries."""
     return [Outcome(**told) for told in decode(answer)]

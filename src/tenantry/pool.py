@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 10
 SIZE = 4
 
 # What asyncpg raises where the server is away, or refuses.
-FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # Classes of SQLSTATE that say nothing about the call: connection, login, database, resources, shutdown, system.
 _OUTAGES = ("08", "28", "3D", "53", "57", "58")
 # What asyncpg reads from a URL itself. Whatever else libpq knows (`channel_binding`, `connect_timeout`) it would send
@@ -94,6 +94,29 @@ class Pool:
         except FAILURES as error:
             raise mirror.read_error(error) or _explain(error) from None
 
+    @asynccontextmanager
+    async def hold(self, call: Call) -> AsyncIterator[str]:
+        """What the function answered, in a transaction that stays open until the block ends: for the locks it took."""
+        if self._pool is None:
+            raise _not_open()
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection = await self._pool.acquire()
+        except FAILURES as error:
+            raise _explain(error) from None
+        transaction = connection.transaction()
+        try:
+            try:
+                await transaction.start()
+                answer = str(await connection.fetchval(call.dollar, *call.arguments))
+            except FAILURES as error:
+                raise mirror.read_error(error) or _explain(error) from None
+            yield answer
+        finally:
+            with suppress(*FAILURES):
+                await transaction.rollback()
+            with suppress(*FAILURES):
+                await self._pool.release(connection, timeout=self._timeout)
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """A transaction of the running scope: committed at the end, rolled back on an error."""

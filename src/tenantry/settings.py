@@ -24,6 +24,7 @@ PersonalAccounts = Literal["refuse", "allow"]
 SHORTEST_JOB_SECRET = 32  # characters
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?")
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----(.*)-----END \1-----", re.DOTALL)
 
@@ -51,6 +52,8 @@ class Settings:
     stream_interval: int = 30
     listen_url: str | None = field(default=None, repr=False)
     job_secrets: tuple[str, ...] = field(default=(), repr=False)
+    clerk_budget: int = 60
+    reconcile: int = 0
     proxy_url: str | None = None
     sign_in_url: str | None = None
     sign_up_url: str | None = None
@@ -302,6 +305,16 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _duration(text: str) -> int:
+    """Seconds, from `90s`, `15m`, `6h` or `1d`; 0 for `off`."""
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text.lower())
+    if text.lower() in ("off", "0"):
+        return 0
+    if not found or not 60 <= (seconds := int(found[1]) * _UNITS[found[2]]) <= 7 * 86400:
+        raise ValueError("it is not a time from 1m to 7d")
+    return seconds
+
+
 def _file(text: str) -> Path:
     path = Path(text)
     if "\0" in text or not path.is_file():
@@ -373,6 +386,10 @@ _READERS: Mapping[str, _Reader] = {
         "Make one with `openssl rand -hex 32`; separate several with commas, the one that signs first.",
         secret=True,
     ),
+    "clerk_budget": _Reader(
+        ("TENANTRY_CLERK_BUDGET",), _whole(1, 100), "Write a percentage of Clerk's rate limit; 60 is usual."
+    ),
+    "reconcile": _Reader(("TENANTRY_RECONCILE",), _duration, "Write how often, like 15m or 6h; off for never."),
     "proxy_url": _Reader(
         ("CLERK_PROXY_URL",), _proxy_url, "Write a path like /__clerk, or an address, or leave it unset."
     ),

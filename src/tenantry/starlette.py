@@ -12,7 +12,7 @@ import importlib
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
@@ -48,6 +48,7 @@ from tenantry.identity import Identity
 from tenantry.inbox import Inbox
 from tenantry.notices import Notices
 from tenantry.pool import Pool
+from tenantry.reconcile import keep_reconciled
 from tenantry.settings import Settings, normalise_origin
 from tenantry.streams import Streams, close_code
 from tenantry.tokens import Verifier, token_from_headers
@@ -78,6 +79,7 @@ EXPECTED_ORG_IN_QUERY = "tenantry_expected_org"
 _ORG_IN_PATH = re.compile(r"/orgs/([^/]+)")
 _STATIC = Path(__file__).parent / "static"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_RECONCILE_SECONDS = 60  # for a statement of a run: a look at the whole mirror takes longer than a webhook
 _BODY_SECONDS = 10  # a sender slower than this is not Svix
 _ANSWER_SECONDS = 12  # under the 15 after which Svix counts a delivery as failed
 
@@ -88,6 +90,8 @@ class Tenantry:
     def __init__(self, settings: Settings) -> None:
         if settings.database_url is None:
             raise ConfigurationError("No database is given.", hint="Set DATABASE_URL to postgresql://user@host/name.")
+        if settings.reconcile and settings.secret_key is None:
+            raise ConfigurationError("TENANTRY_RECONCILE needs a key to ask Clerk with.", hint="Set CLERK_SECRET_KEY.")
         self.settings = settings
         self.verifier = Verifier.from_settings(settings, find_keys(settings))
         self.pool = Pool(settings.database_url)
@@ -299,6 +303,13 @@ class Tenantry:
         if origin not in trusted:
             raise UntrustedOrigin(detail=f"its origin is {stated[:200]!r}")
 
+    async def _keep_reconciled(self) -> None:
+        """Where the settings say how often; over connections of its own, so that no webhook waits for a page."""
+        if not self.settings.reconcile:
+            return
+        pool = Pool(self.settings.database_url or "", timeout=_RECONCILE_SECONDS)
+        await keep_reconciled(self.settings, pool, self.settings.reconcile)
+
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
         await asyncio.to_thread(check_database, self.settings)
@@ -307,10 +318,14 @@ class Tenantry:
             log.warning("TENANTRY_MEMBERSHIP_SOURCE=token: the mirror's denials are ignored")
         if not self.settings.webhook_signing_secrets:
             log.warning("CLERK_WEBHOOK_SIGNING_SECRET is not set: webhooks are answered 503, the mirror falls behind")
+        reconciling = asyncio.create_task(self._keep_reconciled())
         try:
             async with self._telling():
                 yield
         finally:
+            reconciling.cancel()
+            with suppress(asyncio.CancelledError):
+                await reconciling
             await self.streams.close()
             await self._inbox.drain()
             await self._announcer.close()

@@ -62,11 +62,12 @@ WorldMaker = Callable[..., World]
 
 
 @contextmanager
-def serve(app: Starlette) -> Iterator[str]:
+def serve(app: Starlette, **config: Any) -> Iterator[str]:
     """The app at a URL of this machine, on a thread."""
     claimed = socket.socket(proto=socket.IPPROTO_TCP)  # said aloud, or asyncio leaves Nagle on: 40 ms a request
     claimed.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2))
+    options: dict[str, Any] = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": 2, **config}
+    server = uvicorn.Server(uvicorn.Config(app, **options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [claimed]}, daemon=True)
     thread.start()
     wait_until(lambda: server.started)

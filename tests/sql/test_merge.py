@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
 
 from databases import SUPERUSER, Database
 from sql.clerk_objects import (
@@ -397,3 +400,58 @@ def test_an_old_membership_that_shows_late_does_not_bring_back_who_left_again(mi
     mirror.deliver(event("organizationMembership.deleted", second, at=START + 90))
     mirror.deliver(event("organizationMembership.created", membership()))
     assert mirror.state().members == {}
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 10**15), st.floats(0, 1e13), st.sampled_from(["", "x", "org:admin", "é"]),
+    st.lists(st.one_of(st.sampled_from(["b", "a", "a", ""]), st.integers(), st.none()), max_size=4),
+    st.dictionaries(st.sampled_from(["a", "b"]), st.integers(), max_size=2),
+)  # fmt: skip
+ADDRESS = st.fixed_dictionaries({"id": st.sampled_from(["idn_1", "idn_2", None, 7]), "email_address": ODD})
+PARENT = st.one_of(ODD, st.sampled_from([organization("org_1"), organization("org_2", name=None), {"id": "org_3"}]))
+PAGES = {
+    "users": st.fixed_dictionaries(
+        {"id": st.sampled_from(["user_1", "user_2", "user_3"])},
+        optional={
+            "email_addresses": st.one_of(ODD, st.lists(ADDRESS, max_size=3)),
+            "primary_email_address_id": st.sampled_from(["idn_1", "idn_2", None]),
+            **dict.fromkeys(["first_name", "username", "banned", "public_metadata", "created_at", "updated_at"], ODD),
+        },
+    ),
+    "memberships": st.fixed_dictionaries(
+        {
+            "id": st.sampled_from(["orgmem_1", "orgmem_2", "orgmem_3"]),
+            "organization": PARENT,
+            "public_user_data": st.sampled_from([{"user_id": "user_1"}, {"user_id": "user_2"}, {}, None, 7]),
+            "organization_id": st.sampled_from(["org_1", "org_4"]),
+            "user_id": st.sampled_from(["user_5", "user_6"]),
+        },
+        optional=dict.fromkeys(["role", "permissions", "public_metadata", "created_at", "updated_at"], ODD),
+    ),
+}
+
+
+@PROPERTY
+@given(data=st.data(), kind=st.sampled_from(list(PAGES)))
+def test_a_page_is_read_as_its_objects_are_one_by_one(mirror: Mirror, data: st.DataObject, kind: str) -> None:
+    page = data.draw(st.lists(PAGES[kind], min_size=1, max_size=5))
+    whole = mirror.one(f"select to_jsonb((tenantry.read_{kind}(%s, now())).{kind})", Jsonb(page))
+    each = mirror.one(
+        f"select to_jsonb((tenantry.read_objects(%s, array(select jsonb_array_elements(%s)), now())).{kind})",
+        kind,
+        Jsonb(page),
+    )
+    key = json.dumps
+    now = {"observed_at", "last_seen"}
+    shown, expected = (
+        sorted(([{k: v for k, v in row.items() if k not in now} for row in rows]), key=key) for rows in (whole, each)
+    )
+    assert shown == expected
+
+
+@pytest.mark.parametrize("kind", list(PAGES))
+def test_a_page_that_cannot_be_read_says_why(mirror: Mirror, kind: str) -> None:
+    for page in ([{"id": None}], [{"name": "x"}], [{"id": "x" * 256, "organization_id": "o", "user_id": "u"}]):
+        with pytest.raises(psycopg.Error, match="cannot read") as caught:
+            mirror.run(f"select tenantry.read_{kind}(%s, now())", Jsonb(page))
+        assert caught.value.sqlstate == "TY010"

@@ -10,6 +10,7 @@ import typer
 from tenantry import __version__
 from tenantry.cli import changes, db, emulator, instance, roles
 from tenantry.cli.dev import dev
+from tenantry.cli.reconcile import reconcile
 from tenantry.errors import ConfigurationError, TenantryError
 
 FAILED = 1
@@ -28,6 +29,7 @@ app.add_typer(instance.app, name="instance")
 app.add_typer(changes.app, name="changes")
 app.add_typer(emulator.app, name="emulator")
 app.command()(dev)
+app.command()(reconcile)
 
 
 def _print_version(wanted: bool) -> None:

@@ -94,7 +94,7 @@ grant select on tenantry.tenants, tenantry.users, tenantry.tenant_memberships, t
   tenantry.domains, tenantry.roles, tenantry.permissions, tenantry.role_permissions to tenantry_tenant;
 grant select on tenantry.migrations, tenantry.table_isolation, tenantry.clerk_instance to tenantry_app, tenantry_tenant;
 -- The operator's view, without a tenant: deliveries, changes, runs. Not for tenantry_tenant.
-grant select on tenantry.webhook_events, tenantry.changes, tenantry.consumers, tenantry.reconcile_runs to tenantry_app;
+grant select on tenantry.webhook_events, tenantry.changes, tenantry.consumers, tenantry.reconcile_runs, tenantry.reconcile_pages to tenantry_app;
 -- A dump runs as the bypass: it reads everything.
 grant select on all tables in schema tenantry to tenantry_bypass;
 grant select on all sequences in schema tenantry to tenantry_bypass;

@@ -4,11 +4,17 @@
 create or replace function tenantry.fold_snapshots(rows anyarray, kept anyelement, shown anyelement)
 returns anyarray language plpgsql stable as $$
 declare
-  folded rows%type := '{}';
+  folded  rows%type;
+  objects bigint;
 begin
   if cardinality(rows) = 1 then
     return rows;
   end if;
+  select array_agg(r order by r.id), count(distinct r.id) into folded, objects from unnest(rows) as r;
+  if objects = cardinality(rows) then
+    return folded;
+  end if;
+  folded := '{}';
   for shown in
     select * from unnest(rows) as r order by r.id, r.revision desc nulls last, r.observed_at desc nulls last, r.content_hash desc nulls last
   loop

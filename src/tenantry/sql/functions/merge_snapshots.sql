@@ -16,8 +16,8 @@ begin
     foreach member in array s.memberships loop
       if member.tenant_id is null then  -- ended, and named by its id alone
         select * into member from tenantry.tenant_memberships as k where k.id = member.id;
-        shared := shared || array['tenant:' || member.tenant_id, 'user:' || member.user_id];
       end if;
+      shared := shared || array['tenant:' || member.tenant_id, 'user:' || member.user_id];
       pairs := pairs || ('member:' || member.tenant_id || ':' || member.user_id);
     end loop;
   end if;

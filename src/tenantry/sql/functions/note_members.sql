@@ -16,8 +16,20 @@ begin
   if tg_op = 'UPDATE' and not exists (select from new_rows) then  -- an upsert that only inserted
     return null;
   end if;
+  if tg_op = 'INSERT' then  -- of nearly every pair it is the only membership: all of those at once
+    insert into tenantry.changes (kind, object_id, tenant_id, user_id, after, cause, message_id)
+    select 'member.joined', n.id, n.tenant_id, n.user_id, tenantry.describe_member(n), cause, deliveries ->> n.id
+    from new_rows as n
+    join tenantry.tenants as t on t.id = n.tenant_id and t.ended_at is null
+    join tenantry.users as u on u.id = n.user_id and u.ended_at is null
+    where n.ended_at is null
+      and not exists (select from tenantry.tenant_memberships as k where k.tenant_id = n.tenant_id and k.user_id = n.user_id and k.id <> n.id)
+    order by n.tenant_id, n.user_id;
+  end if;
   for now in
-    select distinct on (n.tenant_id, n.user_id) * from new_rows as n where n.tenant_id is not null and n.user_id is not null
+    select distinct on (n.tenant_id, n.user_id) * from new_rows as n
+    where n.tenant_id is not null and n.user_id is not null and (tg_op = 'UPDATE' or exists (
+      select from tenantry.tenant_memberships as k where k.tenant_id = n.tenant_id and k.user_id = n.user_id and k.id <> n.id))
     order by n.tenant_id, n.user_id, n.created_at desc nulls last, n.id desc
   loop
     continue when not exists (select from tenantry.tenants as t where t.id = now.tenant_id and t.ended_at is null)

@@ -64,13 +64,33 @@ create table tenantry.consumers (
   constraint consumers_fail_at_a_change check ((failing is null) = (attempts = 0))
 );
 
+-- Reconcile runs: what each found and did. One without `finished_at` goes on where it was stopped, see begin_reconcile_v1.
 create table tenantry.reconcile_runs (
   id          bigint generated always as identity primary key,
-  started_at  timestamptz not null default now(),
+  org_id      text,                          -- the one organization it is about, else everything
+  dry         boolean not null default false,
+  attempt     integer not null default 1,    -- which process it is that works on it: another one takes it over
+  started_at  timestamptz not null default now(),  -- Clerk's clock: rows seen since then are not looked for
+  touched_at  timestamptz not null default now(),
   finished_at timestamptz,
   state       jsonb not null default '{}',   -- where a killed run goes on
-  counts      jsonb not null default '{}',
-  drift       jsonb not null default '{}'
+  counts      jsonb not null default '{}',   -- by kind: listed, created, updated, ended, unconfirmed
+  drift       jsonb not null default '{}'    -- by kind: how many objects differed, and whether the brake held
+);
+
+-- The pages a run has merged. Unlogged: should a crash of the server empty it, the kinds under way are listed again.
+create unlogged table tenantry.reconcile_pages (
+  run_id   bigint not null references tenantry.reconcile_runs (id) on delete cascade,
+  kind     text not null,
+  part     text not null,                    -- the organization whose listing it is of, else empty
+  number   integer not null,
+  total    integer,                          -- how many objects the listing has, as the page said
+  first_id text,                             -- neighbouring pages overlap by one object, or else rows have moved
+  last_id  text,
+  seen     bigint[] not null,                -- hashes of the ids: two alike hide an absence, and that is all
+  created  integer not null,
+  updated  integer not null,
+  primary key (run_id, kind, part, number)
 );
 
 -- What a source showed, read into rows: the one thing that merging takes. `firm`: a sighting alone is worth a write.
