@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from starlette.types import Message
 
 from emulator.world import Runner
+from tenantry.emulator.app import create_app
 from tenantry.emulator.emulator import Emulator
-from tenantry.emulator.seed import DEFAULT, EMPTY
+from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.seed import DEFAULT, DEFAULT_PASSWORD, EMPTY
+from tenantry.emulator.store.invitations import NewInvitation
 
 
 def everything(emulator: Emulator) -> str:
@@ -50,6 +54,23 @@ def test_one_seed_makes_the_same_identifiers_everywhere() -> None:
     assert list(first.store.state.users) == list(second.store.state.users) != list(other.store.state.users)
 
 
+def test_the_seed_gives_away_no_secret() -> None:
+    assert not set(secrets_of(Emulator())) & set(secrets_of(Emulator()))
+
+
+def secrets_of(emulator: Emulator) -> list[str | None]:
+    """Whatever lets its bearer in as somebody: a cookie, a browser's name, a nonce, two kinds of ticket."""
+    store = emulator.store
+    ada, acme = store.users.find("ada@example.test"), store.organizations.find("acme")
+    client, invited = (
+        store.clients.create(),
+        NewInvitation(email_address="new@x.test", role=store.roles.find("org:admin")),
+    )
+    token = store.sessions.create_sign_in_token(ada.id, None, 60).token
+    ticket = store.invitations.create(acme, invited).ticket
+    return [client.secret, client.dev_browser, store.handshakes.put([]), token, ticket]
+
+
 def test_settings_given_replace_those_kept_and_others_stay(tmp_path: Path) -> None:
     first = Emulator(folder=tmp_path, settings={"slugs": True})
     first.close()
@@ -63,6 +84,26 @@ def test_state_of_another_release_is_refused_in_a_sentence(tmp_path: Path) -> No
     with (tmp_path / "state.jsonl").open("a") as file:
         file.write('["user","user_x",{"shape":"unknown"}]\n')
     with pytest.raises(ValueError, match="holds a user that this release does not know"):
+        Emulator(folder=tmp_path)
+
+
+def test_a_password_kept_otherwise_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    emulator = Emulator(folder=tmp_path)
+    ada = emulator.store.users.find("ada@example.test")
+    emulator.store.state.put(replace(ada, password="0" * 64))
+    emulator.close()
+    again = Emulator(folder=tmp_path)
+    sign_in = again.store.sign_ins.create(again.store.clients.create())
+    with pytest.raises(ClerkError, match="Password is incorrect"):
+        again.store.sign_ins.try_password(again.store.sign_ins.identify(sign_in, "ada@example.test"), DEFAULT_PASSWORD)
+    again.close()
+
+
+def test_settings_of_another_release_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    Emulator(folder=tmp_path).close()
+    with (tmp_path / "state.jsonl").open("a") as file:
+        file.write('["meta","settings",{"unheard_of":true}]\n')
+    with pytest.raises(ValueError, match="holds settings that this release does not know"):
         Emulator(folder=tmp_path)
 
 
@@ -88,3 +129,28 @@ def test_each_api_has_a_place_of_its_own(run: Runner) -> None:
     assert api.get(f"{running.url}/__clerk/v1/client").json() == {"response": None, "client": None}
     assert api.get(f"{running.url}/emulator/").json()["instance_id"] == running.emulator.instance.id
     assert "Ada Lovelace" in api.get(f"{running.url}/").text
+
+
+@pytest.mark.parametrize("path", ["/v1/organizations", "/__clerk/v1/client/sign_ins", "/emulator/users", "/"])
+async def test_who_breaks_off_in_the_middle_of_a_body_leaves_no_traceback(path: str) -> None:
+    emulator = Emulator()
+    key = f"Bearer {emulator.instance.secret_key}".encode()
+    arriving: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return arriving.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"authorization", key)],
+        "client": ("127.0.0.1", 50000),
+    }
+    await create_app(emulator)(scope, receive, send)
+    assert sent[0]["status"] == 400

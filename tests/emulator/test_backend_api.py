@@ -465,3 +465,16 @@ def test_where_organizations_are_off_there_is_nothing_about_them(run: Runner) ->
     assert running.get("/users")
     running.patch("/instance/organization_settings", {"enabled": True})
     assert running.get("/organizations")["total_count"] == 2
+
+
+@pytest.mark.parametrize("header", ["host", "x-forwarded-host"])
+def test_no_page_that_points_its_own_name_here_is_answered(run: Runner, header: str) -> None:
+    running = run()
+    refused = running.api.get("/users", headers={header: "rebind.test:4010"})
+    error = refused.json()["errors"][0]
+    assert (refused.status_code, error["code"]) == (403, "host_invalid")
+    assert "allowed_origins" in error["message"]
+    for name in ("localhost", "app.localhost:3000", "[::1]:4010", "127.0.0.1"):
+        assert running.api.get("/users", headers={header: name}).status_code == 200
+    allowed = run(settings={"allowed_origins": ("http://emulator:4010",)})
+    assert allowed.api.get("/users", headers={header: "emulator:4010"}).status_code == 200

@@ -349,6 +349,19 @@ def test_a_form_whose_control_answers_a_text_leads_back(running: Running, next: 
     assert response.headers["location"] == "/"
 
 
+@pytest.mark.parametrize("path", ["/tokens", "/webhooks", "/settings", "/"])
+@pytest.mark.parametrize("do", ["GET /", "GET /deliveries", "POST /token", "PUT /app"])
+def test_a_form_that_names_another_page_s_control_is_shown_nothing_of_it(running: Running, path: str, do: str) -> None:
+    sent = {"_do": do, "_next": "show", "user": "ada@example.test", "app_url": APP}
+    assert "The token" not in load_sent(running, path, sent)
+
+
+def load_sent(running: Running, path: str, sent: dict[str, str]) -> str:
+    response = httpx.post(running.url + path, data=sent)
+    assert response.status_code == 200, response.text
+    return response.text
+
+
 @pytest.mark.parametrize("do", ["", "DELETE", "DELETE /", "GET /users/../x", "POST /nowhere", "\x00"])
 def test_a_form_that_names_no_control_is_refused(running: Running, do: str) -> None:
     assert httpx.post(running.url, data={"_do": do}).status_code == 404

@@ -384,6 +384,14 @@ def test_a_click_brings_a_ticket_of_that_person_to_the_sign_in_page(deployment: 
     assert visitor.post("/dev/sign-in", data={"user": "user_of_nowhere"}).status_code == 404
 
 
+@pytest.mark.parametrize("origin", ["https://evil.test", "http://127.0.0.1:1", "null", "", "http://["])
+def test_a_page_of_another_site_signs_nobody_in(deployment: Deployment, town: Town, origin: str) -> None:
+    visitor = deployment.client()
+    assert visitor.post("/dev/sign-in", data={"user": town.grace}, headers={"origin": origin}).status_code == 403
+    own = visitor.post("/dev/sign-in", data={"user": town.grace}, headers={"origin": deployment.url})
+    assert own.status_code == 303
+
+
 def test_an_editor_writes_and_may_not_delete(deployment: Deployment, town: Town) -> None:
     browser = deployment.open_browser(town.grace, town.acme)
     made = browser.post("/documents", data={"title": "From the page", "body": "A <b>text</b>.", "language": "fr"})

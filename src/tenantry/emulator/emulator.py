@@ -24,7 +24,8 @@ from tenantry.emulator.webhooks import Webhooks
 class Emulator:
     """One emulated instance: identity, data, webhooks. With a folder it is the same instance at the next start.
 
-    `seed_data` is what it begins with (`seed.EMPTY` for nothing), `seed` decides every identifier, key and chance.
+    `seed_data` is what it begins with (`seed.EMPTY` for nothing), `seed` decides every identifier, key and chance,
+    but no secret: cookies of browsers, nonces and tickets are random.
     `clock` gives Unix milliseconds, `speed` divides the delays of webhooks, `settings` are fields of
     `Settings` to change.
     OSError or ValueError when the folder or the seed cannot be used.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from tenantry.emulator.errors import ClerkError
@@ -17,12 +17,15 @@ _MAX_BODY = 1 << 20
 
 
 async def read_body(request: Request) -> bytes:
-    """ClerkError 413 beyond a mebibyte."""
+    """ClerkError 413 beyond a mebibyte, 400 when the client breaks off."""
     read = bytearray()
-    async for chunk in request.stream():
-        read += chunk
-        if len(read) > _MAX_BODY:
-            raise ClerkError(413, "request_body_too_large", f"The request body is larger than {_MAX_BODY} bytes.")
+    try:
+        async for chunk in request.stream():
+            read += chunk
+            if len(read) > _MAX_BODY:
+                raise ClerkError(413, "request_body_too_large", f"The request body is larger than {_MAX_BODY} bytes.")
+    except ClientDisconnect:
+        raise ClerkError(400, "request_body_invalid", "The client went away before the body was whole.") from None
     return bytes(read)
 
 

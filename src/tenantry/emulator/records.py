@@ -18,6 +18,11 @@ class EmailAddress:
     created_at: int
     updated_at: int
 
+    @property
+    def owned(self) -> bool:
+        """Whether it is its user's alone: proved by them, or kept for them by who holds the secret key."""
+        return self.verified or self.reserved
+
 
 @dataclass(frozen=True, slots=True)
 class User:

@@ -26,7 +26,7 @@ class Settings:
     creator_role: str = "org:admin"
     domains_default_role: str = "org:member"
     single_session: bool = True  # one person at a time is signed in at a browser
-    allowed_origins: tuple[str, ...] = ()  # where sign-ins may lead back to, besides this machine's own origins
+    allowed_origins: tuple[str, ...] = ()  # may ask, and be led back to, besides this machine's own
 
     @property
     def needs_organization(self) -> bool:

@@ -50,7 +50,7 @@ class State:
         self.sign_ins: dict[str, SignIn] = {}
         self.sign_ups: dict[str, SignUp] = {}
         self.sign_in_tokens: dict[str, SignInToken] = {}
-        self.user_by_email: dict[str, str] = {}
+        self.user_by_email: dict[str, str] = {}  # owned addresses: any other may be claimed by anybody
         self.user_by_username: dict[str, str] = {}
         self.organization_by_slug: dict[str, str] = {}
         self.role_by_key: dict[str, str] = {}
@@ -83,7 +83,10 @@ class State:
         if "settings" in self.meta:
             kept: dict[str, Any] = self.meta["settings"]
             tuples = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
-            self.settings = Settings(**kept | tuples)
+            try:
+                self.settings = Settings(**kept | tuples)
+            except TypeError:
+                raise _unknown("settings") from None
         for record_type in TYPES:
             for values in contents.get(record_type.kind, {}).values():
                 self._store(_load(record_type, values))
@@ -167,7 +170,9 @@ class State:
     def _index(self, record: Record) -> None:
         match record:
             case User():
-                self.user_by_email.update({email.email_address: record.id for email in record.email_addresses})
+                for email in record.email_addresses:
+                    if email.owned:
+                        self.user_by_email[email.email_address] = record.id
                 if record.username:
                     self.user_by_username[record.username] = record.id
                 if record.external_id:
@@ -207,7 +212,8 @@ class State:
         match record:
             case User():
                 for email in record.email_addresses:
-                    self.user_by_email.pop(email.email_address, None)
+                    if email.owned:
+                        self.user_by_email.pop(email.email_address, None)
                 self.user_by_username.pop(record.username or "", None)
                 self.user_by_external_id.pop(record.external_id or "", None)
             case Organization():
@@ -244,5 +250,8 @@ def _load(record_type: type[Record], values: dict[str, Any]) -> Record:
     try:
         return load(record_type, values)
     except (KeyError, TypeError):
-        message = f"The kept state holds a {record_type.kind} that this release does not know. Delete it to begin anew."
-        raise ValueError(message) from None
+        raise _unknown(f"a {record_type.kind}") from None
+
+
+def _unknown(what: str) -> ValueError:
+    return ValueError(f"The kept state holds {what} that this release does not know. Delete it to begin anew.")

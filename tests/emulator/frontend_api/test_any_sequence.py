@@ -162,7 +162,7 @@ class Building:
     def _verify_email(self, person: Browser, which: int, other: int) -> None:
         """Somebody gets an address at acme.test, or loses that it is verified."""
         users, address = self.office.emulator.store.users, f"{person.user_id[-6:].lower()}@acme.test"
-        if address not in self.state.user_by_email:
+        if not any(each.email_address == address for each in self.state.users[person.user_id].email_addresses):
             users.add_email(person.user_id, address, verified=which > 3, primary=False)
             return
         email = next(each for each in self.state.users[person.user_id].email_addresses if each.email_address == address)

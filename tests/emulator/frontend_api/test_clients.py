@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from emulator.frontend_api.browsers import APP, Browser, Site, SiteMaker, claims
 from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.frontend_api.cookies import suffix
@@ -50,7 +52,8 @@ def test_a_get_of_the_page_itself_tells_its_origin_by_the_referer(browser: Brows
     assert claims(session["last_active_token"]["jwt"])["azp"] == "http://localhost:3000"
 
 
-def test_nothing_depends_on_the_host_that_a_proxy_states(browser: Browser) -> None:
+def test_nothing_depends_on_the_host_that_a_proxy_states(open_site: SiteMaker) -> None:
+    browser = open_site(allowed_origins=("https://proxied.example",)).browser()
     browser.http.headers["host"] = "proxied.example"
     browser.sign_in()
     assert browser.session["user"]["first_name"] == "Ada"
@@ -97,6 +100,59 @@ def test_where_its_cookie_does_not_reach_a_browser_is_known_by_its_name(site: Si
     other = site.browser()
     assert other.answer("GET", "/me", query={"__clerk_db_jwt": name})["response"]["first_name"] == "Ada"
     assert site.browser().answer("GET", "/client", query={"__clerk_db_jwt": "dvb_guessed"})["response"] is None
+
+
+def test_who_knows_a_browser_s_name_alone_is_not_given_its_cookie(site: Site, browser: Browser) -> None:
+    name = browser.answer("POST", "/dev_browser")["id"]
+    browser.sign_in()
+    other = site.browser().http
+    assert other.get("/v1/client", params={"__clerk_db_jwt": name}).headers.get_list("set-cookie") == []
+    assert other.post("/v1/me", params={"__clerk_db_jwt": name, "_method": "PATCH"}).status_code == 200
+    assert not other.cookies
+
+
+def test_no_page_of_another_site_asks_anything_not_even_by_a_browser_s_name(site: Site, browser: Browser) -> None:
+    name = browser.answer("POST", "/dev_browser")["id"]
+    browser.sign_in()
+    for origin in (
+        "https://evil.test",
+        "null",
+        "http://localhost.evil.test",
+        "http://127.0.0.1.nip.io",
+        "",
+        "http://[",
+    ):
+        browser.http.headers["origin"] = origin
+        assert browser.code("PATCH", "/me", 403, first_name="Eve") == "origin_invalid"
+        refused = site.browser().http.post(
+            "/v1/client/sign_ins", params={"__clerk_db_jwt": name}, headers={"origin": origin}
+        )
+        assert (refused.status_code, refused.headers.get_list("set-cookie")) == (403, [])
+    browser.http.headers["origin"] = "http://app.localhost:3000"
+    assert browser.get("/me")["first_name"] == "Ada"
+
+
+@pytest.mark.parametrize("headers", [{"host": "rebind.test:4010"}, {"x-forwarded-host": "rebind.test"}])
+def test_under_a_foreign_name_nobody_is_answered_and_told_what_to_do(browser: Browser, headers: dict[str, str]) -> None:
+    browser.http.headers.update(headers)
+    error = browser.error("GET", "/client", 403)
+    assert error["code"] == "host_invalid"
+    assert "add 'http://rebind.test" in error["message"]
+    assert "allowed_origins" in error["message"]
+
+
+def test_a_page_may_not_state_a_name_of_this_machine_over_its_own(browser: Browser) -> None:
+    browser.http.headers.update({"host": "rebind.test:4010", "x-forwarded-host": "localhost"})
+    assert browser.code("GET", "/client", 403) == "host_invalid"
+
+
+def test_an_app_at_an_allowed_origin_is_answered_there_and_by_its_proxy(open_site: SiteMaker) -> None:
+    browser = open_site(allowed_origins=("https://app.example",)).browser()
+    browser.http.headers.update({"x-forwarded-host": "app.example", "origin": "https://app.example"})
+    browser.sign_in()
+    assert browser.session["user"]["first_name"] == "Ada"
+    browser.http.headers["origin"] = "http://app.example"
+    assert browser.code("GET", "/me", 403) == "origin_invalid"
 
 
 def test_the_environment_follows_the_settings(open_site: SiteMaker) -> None:

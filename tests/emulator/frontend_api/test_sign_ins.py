@@ -281,3 +281,40 @@ def test_no_form_breaks_a_sign_in(browser: Browser, form: dict[str, str]) -> Non
         assert response.json()["client"] if response.status_code == 200 else response.json()["errors"]
         if response.status_code == 200:
             browser.delete("/client")
+
+
+def claim_unverified(browser: Browser, name: str, address: str) -> str:
+    """The path of an address that this person says is theirs, before they have proved it."""
+    browser.sign_in(name)
+    return f"/me/email_addresses/{browser.post('/me/email_addresses', email_address=address)['id']}"
+
+
+def test_an_unverified_address_takes_nobody_s_invitation_and_signs_nobody_in(site: Site, browser: Browser) -> None:
+    claim_unverified(browser, "grace", "Kay@example.test")
+    globex = site.organization_id("globex")
+    path, form = f"/organizations/{globex}/invitations", {"email_address": "kay@example.test", "role": "org:admin"}
+    invited = site.running.post(path, {**form, "redirect_url": f"{APP}/join"})
+    query = parse_qs(urlsplit(invited["url"]).query)
+    assert query["__clerk_status"] == ["sign_up"]
+    (ticket,) = query["__clerk_ticket"]
+    kay = site.browser()
+    assert kay.code("POST", SIGN_INS, 404, strategy="ticket", ticket=ticket) == "invitation_account_not_exists"
+    assert kay.code("POST", SIGN_INS, 422, identifier="kay@example.test") == "form_identifier_not_found"
+    done = kay.post("/client/sign_ups", strategy="ticket", ticket=ticket, password="a long password")
+    assert done["status"] == "complete"
+    assert [each["organization"]["id"] for each in kay.session["user"]["organization_memberships"]] == [globex]
+
+
+def test_who_proves_an_address_first_has_it(site: Site, browser: Browser) -> None:
+    path = claim_unverified(browser, "grace", "kay@example.test")
+    assert (
+        browser.code("POST", "/me/email_addresses", 422, email_address="KAY@example.test") == "form_identifier_exists"
+    )
+    ada = site.browser()
+    proved = claim_unverified(ada, "ada", "kay@example.test")
+    ada.post(f"{proved}/attempt_verification", code=CODE)
+    assert browser.code("POST", f"{path}/attempt_verification", 422, code=CODE) == "form_identifier_exists"
+    browser.delete(path)
+    assert site.user_id("kay") == site.user_id("ada")
+    taken = site.browser().code("POST", "/client/sign_ups", 422, email_address="kay@example.test")
+    assert taken == "form_identifier_exists"

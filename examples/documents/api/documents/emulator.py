@@ -77,6 +77,7 @@ def find_emulator(settings: Settings) -> Emulator | None:
 
 @router.post("/sign-in")
 async def sign_in(request: Request, user: Annotated[str, Form()]) -> RedirectResponse:
+    _check_own_form(request)
     emulator: Emulator = request.app.state.emulator
     try:
         ticket = await emulator.make_ticket(user)
@@ -85,6 +86,13 @@ async def sign_in(request: Request, user: Annotated[str, Form()]) -> RedirectRes
     except httpx.HTTPError:
         raise HTTPException(503, "The Clerk emulator does not answer.") from None
     return RedirectResponse(f"/sign-in?__clerk_ticket={ticket}", status_code=303)
+
+
+def _check_own_form(request: Request) -> None:
+    """HTTPException 403: no page of another site signs anybody in here."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise HTTPException(403, "Only a page of this app may sign in.")
 
 
 async def list_people(request: Request) -> list[Person] | None:

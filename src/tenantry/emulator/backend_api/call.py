@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.hosts import check_host
 from tenantry.emulator.http import asking, find_handler, read_body, write_error
 from tenantry.emulator.params import Body, Query, parse_json
 from tenantry.emulator.ratelimit import BACKEND_API, Limit
@@ -57,6 +58,7 @@ def create_endpoint(
 
     async def answer(request: Request) -> Response:
         try:
+            check_host(request, emulator.store.state.settings.allowed_origins)
             _authenticate(request, emulator.instance.secret_key)
             if limited:
                 emulator.limiter.count(BACKEND_API, "")

@@ -23,14 +23,10 @@ def build_filter(call: Call) -> UserFilter:
 
 
 def candidates(call: Call, state: State) -> list[User]:
-    """The users a filter need look at: those asked for by id or address, else all."""
+    """The users a filter need look at: those asked for by id, else all."""
     wanted = call.query.selection("user_id")
     if wanted.include:
         return [state.users[id] for id in state.users.keys() & wanted.include]
-    addresses = [address.lower() for address in call.query.texts("email_address")]
-    if addresses:
-        ids = {state.user_by_email[address] for address in addresses if address in state.user_by_email}
-        return [state.users[id] for id in ids]
     return list(state.users.values())
 
 

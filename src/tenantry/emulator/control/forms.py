@@ -66,6 +66,10 @@ class Outcome:
             return str(found["url"])
         return wanted.replace("{id}", str(found.get("id", ""))) if _PATH.fullmatch(wanted) else here
 
+    def result_of(self, do: str) -> Any:
+        """What this control answered; None when the form named another, or it refused."""
+        return self.result if self.submitted.do == do else None
+
     def state_of(self, form: str) -> FormState:
         if form != self.submitted.form:
             return FormState(form)

@@ -6,19 +6,17 @@ its own name here), and to no request that another site's page makes. A form of 
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
-
 from starlette.requests import Request
 
 from tenantry.emulator.errors import ClerkError
+from tenantry.emulator.hosts import host_of, is_loopback
 
 
 def check_local(request: Request) -> None:
     """ClerkError 403 for whoever is not on this machine."""
     origin = request.headers.get("origin")
-    hosts = [request.client.host if request.client else None, _host(f"//{request.headers.get('host', '')}")]
-    if not all(_is_loopback(host) for host in [*hosts, *([_host(origin)] if origin is not None else [])]):
+    hosts = [request.client.host if request.client else None, host_of(f"//{request.headers.get('host', '')}")]
+    if not all(is_loopback(host) for host in [*hosts, *([host_of(origin)] if origin is not None else [])]):
         message = "The emulator's controls answer only on this machine, as 127.0.0.1 or localhost."
         raise ClerkError(403, "loopback_only", message)
 
@@ -29,19 +27,3 @@ def check_own_form(request: Request) -> None:
     expected = f"{request.url.scheme}://{request.headers.get('host', '')}"
     if (origin is not None and origin != expected) or site not in ("same-origin", "none"):
         raise ClerkError(403, "own_forms_only", "Only the control page itself may send its forms.")
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
-
-
-def _is_loopback(host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.frontend_api import cookies
 from tenantry.emulator.frontend_api.render.clients import client as render_client
+from tenantry.emulator.hosts import check_host, check_origin
 from tenantry.emulator.http import asking, find_handler, read_body, write_error
 from tenantry.emulator.params import Form, Query, parse_json
 from tenantry.emulator.records import Client, Session, User
@@ -34,6 +35,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Call:
     """`origin` is the page's, for the token's `azp`; `session_id` the session the page says it acts in.
 
+    A client found `by_name`, the one in the URL, was not known by its cookie, and gets none.
     `raw` is the whole body, of the type in `content_type`: for an upload, of which `form` holds nothing.
     """
 
@@ -44,6 +46,7 @@ class Call:
     origin: str
     client: Client | None
     session_id: str | None
+    by_name: bool = False
     raw: bytes = b""
     content_type: str = ""
 
@@ -80,6 +83,8 @@ def create_endpoint(emulator: Emulator, wrapped: dict[str, Handler], bare: dict[
     async def answer(request: Request) -> Response:
         call = None
         try:
+            check_host(request, emulator.store.state.settings.allowed_origins)
+            check_origin(request, emulator.store.state.settings.allowed_origins)
             method = _method(request)
             call = await _read(emulator, request)
             handler = find_handler(wrapped | bare, method)
@@ -93,7 +98,8 @@ def create_endpoint(emulator: Emulator, wrapped: dict[str, Handler], bare: dict[
                 response = JSONResponse({"response": content, "client": _piggyback(call, method)})
         except ClerkError as error:
             response = write_error(error, emulator.store.identifiers.hex(32))
-        if call is not None and call.client is not None:  # also one that was made for what then failed
+        # Also a client that was made for what then failed.
+        if call is not None and call.client is not None and not call.by_name:
             cookies.set_client(response, emulator, call.client.id, secure=_is_secure(request))
         return response
 
@@ -109,8 +115,9 @@ def _piggyback(call: Call, method: str) -> Json:
 
 async def _read(emulator: Emulator, request: Request) -> Call:
     """A browser is known by its cookie, or where that does not reach by its name in the URL."""
-    client = emulator.store.clients.find(request.cookies.get(cookies.CLIENT, ""))
-    dev_browser = request.query_params.get(cookies.DEV_BROWSER, "")
+    clients = emulator.store.clients
+    client = clients.find(request.cookies.get(cookies.CLIENT, ""))
+    named = None if client else clients.find_by_dev_browser(request.query_params.get(cookies.DEV_BROWSER, ""))
     raw = await read_body(request)
     return Call(
         emulator=emulator,
@@ -118,8 +125,9 @@ async def _read(emulator: Emulator, request: Request) -> Call:
         query=Query(request.query_params),
         form=_read_form(request, raw),
         origin=_origin(request),
-        client=client or emulator.store.clients.find_by_dev_browser(dev_browser),
+        client=client or named,
         session_id=request.query_params.get("_clerk_session_id"),
+        by_name=named is not None,
         raw=raw,
         content_type=request.headers.get("content-type", ""),
     )

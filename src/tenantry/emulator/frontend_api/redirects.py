@@ -6,18 +6,18 @@ import re
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from tenantry.emulator import errors
+from tenantry.emulator.hosts import is_loopback
 from tenantry.emulator.settings import Settings
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")  # what browsers and we might read differently
 _AUTHORITY = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)  # no user
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PORTS = {"http": 80, "https": 443}
 
 
 def checked_redirect(settings: Settings, param: str, url: str) -> str:
     """The same URL; ClerkError when it leads anywhere else."""
     parts = _split(url)
-    if parts is None or not (_is_loopback(parts.hostname or "") or origin_of(url) in settings.allowed_origins):
+    if parts is None or not (is_loopback(parts.hostname) or origin_of(url) in settings.allowed_origins):
         where = "of this machine, such as http://localhost:8000/, or of the setting allowed_origins"
         raise errors.invalid(param, f"must be an http(s) URL {where}")
     return url
@@ -49,7 +49,3 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if known else None
-
-
-def _is_loopback(host: str) -> bool:
-    return host in _LOOPBACK or host.endswith(".localhost")

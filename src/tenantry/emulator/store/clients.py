@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from tenantry.emulator import errors
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.records import Client, Session, SignIn, SignUp
@@ -20,7 +22,7 @@ class Clients:
             id=self._core.identifiers.new("client"),
             created_at=now,
             updated_at=now,
-            secret=self._core.identifiers.hex(48),
+            secret=secrets.token_hex(24),
         )
         return self._core.create(client)
 

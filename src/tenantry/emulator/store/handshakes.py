@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from tenantry.emulator.errors import ClerkError
 from tenantry.emulator.store.core import Core
 
@@ -18,7 +20,7 @@ class Handshakes:
 
     def put(self, directives: list[str]) -> str:
         """The nonce to fetch these Set-Cookie values by, for a minute."""
-        nonce = self._core.identifiers.hex(32)
+        nonce = secrets.token_hex(16)
         self._waiting[nonce] = (self._core.clock() + _LIFE, directives)
         while len(self._waiting) > _MOST:
             del self._waiting[next(iter(self._waiting))]

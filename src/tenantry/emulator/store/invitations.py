@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field, replace
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
@@ -109,7 +110,7 @@ class Invitations:
 
     def _build(self, organization: Organization, new: NewInvitation, *, domain_id: str | None = None) -> Invitation:
         now = self._core.clock()
-        ticket = self._core.identifiers.hex(48)
+        ticket = secrets.token_hex(24)
         return Invitation(
             id=self._core.identifiers.new("orginv"),
             created_at=now,

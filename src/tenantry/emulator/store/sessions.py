@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from tenantry.emulator import errors
 from tenantry.emulator.records import Session, SignInToken
 from tenantry.emulator.store.core import Core
@@ -96,7 +98,7 @@ class Sessions:
             updated_at=now,
             user_id=user_id,
             organization_id=organization_id,
-            token=self._core.identifiers.hex(48),
+            token=secrets.token_hex(24),
             expires_at=now + seconds * 1000,
         )
         return self._core.create(token)

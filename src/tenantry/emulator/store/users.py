@@ -130,6 +130,8 @@ class Users:
 
     def add_email(self, id: str, address: str, *, verified: bool, primary: bool) -> EmailAddress:
         user = self.get(id)
+        if any(each.email_address == address.lower() for each in user.email_addresses):
+            raise errors.taken("email_address")
         email = self._new_email(address, self._core.clock(), verified=verified)
         becomes_primary = primary or not user.email_addresses
         changes: dict[str, Any] = {"primary_email_address_id": email.id} if becomes_primary else {}
@@ -138,6 +140,8 @@ class Users:
 
     def update_email(self, email_id: str, *, verified: bool | None, primary: bool | None) -> EmailAddress:
         user, email = self.get_email(email_id)
+        if verified and self._core.state.user_by_email.get(email.email_address, user.id) != user.id:
+            raise errors.taken("email_address")
         if verified is not None:
             email = replace(email, verified=verified, updated_at=self._core.clock())
         emails = tuple(email if each.id == email_id else each for each in user.email_addresses)
