@@ -114,6 +114,16 @@ def test_the_scripts_come_through_the_proxy_where_there_is_one() -> None:
     assert ui["src"] == "/__clerk/npm/@clerk/ui@1/dist/ui.browser.js"
 
 
+def test_the_proxy_of_an_app_below_a_path_is_below_it_too() -> None:
+    clerk, ui, _ = (found for _, found, _ in read(Page(settings=PROXIED, root_path="/below").scripts()))
+    assert clerk["src"] == "/below/__clerk/npm/@clerk/clerk-js@6/dist/clerk.browser.js"
+    assert clerk["data-clerk-proxy-url"] == "/below/__clerk"
+    assert ui["src"] == "/below/__clerk/npm/@clerk/ui@1/dist/ui.browser.js"
+    elsewhere = Settings(publishable_key=KEY, proxy_url="https://app.example/__clerk")
+    clerk = read(Page(settings=elsewhere, root_path="/below").scripts())[0][1]
+    assert clerk["data-clerk-proxy-url"] == "https://app.example/__clerk"
+
+
 def test_the_script_is_told_for_whom_the_page_is_made() -> None:
     page = Page(settings=SETTINGS, user_id="user_1", organization_id="org_1", root_path="/app")
     ours = read(page.scripts(on_switch="/orgs/:id"))[-1][1]

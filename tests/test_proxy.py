@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from emulator.world import serve
 from instance import signer
@@ -100,6 +100,10 @@ def app(emulator_url: str, **changes: Any) -> Starlette:
     tenancy(emulator_url, **changes).install(made)
     made.add_route("/{rest:path}", page, methods=["GET", "POST"])
     return made
+
+
+def mount(path: str, inner: Starlette) -> Starlette:
+    return Starlette(routes=[Mount(path, inner)])
 
 
 @pytest.fixture
@@ -194,6 +198,42 @@ def test_a_path_of_another_name_is_the_same_frontend_api() -> None:
     with serve(upstream.app()) as emulator_url, serve(app(emulator_url, proxy_url="/auth/clerk")) as url:
         httpx.get(f"{url}/auth/clerk/v1/client", trust_env=False)
     assert upstream.requests[0][0] == "GET /__clerk/v1/client"
+
+
+@pytest.mark.parametrize("root_path", ["/below", "/__clerkish"])
+def test_an_app_below_a_path_answers_there(root_path: str) -> None:
+    upstream = Upstream()
+    with serve(upstream.app()) as emulator_url, serve(mount(root_path, app(emulator_url))) as url:
+        httpx.get(f"{url}{root_path}/__clerk/v1/client", trust_env=False)
+    assert upstream.requests[0][0] == "GET /__clerk/v1/client"
+
+
+def test_an_app_whose_path_was_taken_off_on_the_way_answers_too() -> None:
+    upstream = Upstream()
+    with serve(upstream.app()) as emulator_url:
+        transport = httpx.ASGITransport(app(emulator_url), root_path="/below")
+
+        async def ask() -> None:
+            async with httpx.AsyncClient(transport=transport, base_url="http://app.test") as asking:
+                await asking.get("/__clerk/v1/client")
+
+        asyncio.run(ask())
+    assert upstream.requests[0][0] == "GET /__clerk/v1/client"
+
+
+@pytest.mark.parametrize("raw_path", [b"/__clerk/v1#x", b"/__clerk/v1?a#b", b"/__clerk/\xff"])
+async def test_an_address_that_cannot_be_is_a_bad_request(world: World, raw_path: bytes) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path, _, query = raw_path.partition(b"?")
+    scope = {"type": "http", "method": "GET", "scheme": "http", "path": path.decode("latin-1"), "raw_path": path}
+    await FrontendProxy(world.url)({**scope, "query_string": query, "headers": []}, asyncio.Queue().get, send)
+    assert sent[0]["status"] == 400
+    assert b'"urn:tenantry:invalid_target"' in sent[1]["body"]
+    assert world.upstream.requests == []
 
 
 def test_a_request_for_the_frontend_is_not_identified(world: World, client: httpx.Client) -> None:

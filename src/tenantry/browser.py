@@ -55,7 +55,7 @@ class Page:
         `/orgs/:slug`, or `event` for a page that updates itself. `messages` replaces sentences of the notices, and
         `options` are those of `Clerk.load`.
         """
-        key, place = self.settings.publishable_key, _scripts_place(self.settings)
+        key, place = self.settings.publishable_key, self._below_root(_scripts_place(self.settings))
         if key is None or place is None:
             raise ConfigurationError(
                 "A page with Clerk's components needs CLERK_PUBLISHABLE_KEY.",
@@ -68,7 +68,7 @@ class Page:
         loaded: _Attributes = {"crossorigin": "anonymous", "defer": True}
         clerk: _Attributes = {
             "data-clerk-publishable-key": key,
-            "data-clerk-proxy-url": self.settings.proxy_url,
+            "data-clerk-proxy-url": self._below_root(self.settings.proxy_url),
             "src": f"{place}/{_CLERK_JS}",
         }
         ours: _Attributes = {
@@ -117,6 +117,10 @@ class Page:
         """A button that opens CreateOrganization; hidden from who may create none."""
         attributes = {"type": "button", "data-clerk-open": "CreateOrganization", "data-clerk-props": _json(props)}
         return _tag("button", attributes, label)
+
+    def _below_root(self, place: str | None) -> str | None:
+        """A path as the browser has to ask for it, where the app is mounted below another; an address as it is."""
+        return f"{self.root_path}{place}" if place and place.startswith("/") else place
 
     def _options(self) -> dict[str, Any]:
         urls = {"signInUrl": self.settings.sign_in_url, "signUpUrl": self.settings.sign_up_url}

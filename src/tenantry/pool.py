@@ -117,6 +117,7 @@ class Pool:
                 await transaction.rollback()
             with suppress(*FAILURES):
                 await self._pool.release(connection, timeout=self._timeout)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """A transaction of the running scope: committed at the end, rolled back on an error."""

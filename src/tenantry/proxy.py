@@ -43,9 +43,14 @@ class FrontendProxy:
         return scope["type"] == "http" and _route(scope).startswith(f"{self._path}/")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        try:
+            target = self._find_target(scope)
+        except (httpx.InvalidURL, UnicodeDecodeError):
+            await _refuse(send, 400, "invalid_target", "The address of this request is not valid.")
+            return
         request = httpx.Request(
             scope["method"],
-            self._find_target(scope),
+            target,
             headers=_forwarded(scope),
             content=_read(receive) if _has_body(scope["headers"]) else None,
             extensions={"timeout": _TIMEOUT},
@@ -54,7 +59,9 @@ class FrontendProxy:
             response = await self._open().handle_async_request(request)
         except httpx.HTTPError as error:
             log.warning("the Clerk emulator at %s does not answer: %s", self._url, type(error).__name__)
-            await _answer_unavailable(send, str(self._url))
+            next_step = "Start it with `tenantry emulator` or `tenantry dev`, or unset TENANTRY_EMULATOR_URL."
+            detail = f"Nothing answers at {self._url}. {next_step}"
+            await _refuse(send, 502, "emulator_unavailable", "The Clerk emulator does not answer.", detail)
         except _ClientLeft:
             return
         else:
@@ -74,10 +81,11 @@ class FrontendProxy:
 
     def _find_target(self, scope: Any) -> httpx.URL:
         """The address to ask, never outside the Frontend API: dot segments stay what they are."""
-        rest = scope.get("raw_path", _route(scope).encode()).partition(self._path.encode())[2]
+        below = f"{self._path}/".encode()
+        rest = scope.get("raw_path", _route(scope).encode()).partition(below)[2]
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
         safe = b"/".join(b"%2E" * len(part) if part in (b".", b"..") else part for part in rest.split(b"/"))
-        return self._url.copy_with(raw_path=PATH.encode() + safe + query)
+        return self._url.copy_with(raw_path=f"{PATH}/".encode() + safe + query)
 
 
 class _ClientLeft(Exception):
@@ -109,18 +117,12 @@ async def _pass_on(response: httpx.Response, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _answer_unavailable(send: Send, url: str) -> None:
-    problem = {
-        "type": "urn:tenantry:emulator_unavailable",
-        "title": "The Clerk emulator does not answer.",
-        "status": 502,
-        "code": "emulator_unavailable",
-        "detail": f"Nothing answers at {url}. Start it with `tenantry emulator` or `tenantry dev`, "
-        "or unset TENANTRY_EMULATOR_URL.",
-    }
+async def _refuse(send: Send, status: int, code: str, title: str, detail: str | None = None) -> None:
+    problem = {"type": f"urn:tenantry:{code}", "title": title, "status": status, "code": code}
+    body = json.dumps(problem | ({"detail": detail} if detail else {})).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": 502, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(problem).encode()})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _forwarded(scope: Any) -> list[Header]:

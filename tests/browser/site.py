@@ -44,6 +44,12 @@ TEMPLATES = {
     "form.html": """{% extends "layout.html" %}{% block main %}<p id="data">Data of {{ shown }}</p>
         <form method="post" action="/save?x=1"><input name="text"><button name="how" value="now">Save</button></form>
         {% endblock %}""",
+    "forms.html": """{% extends "layout.html" %}{% block head %}<script type="module" src="/forms.js"></script>
+        {% endblock %}{% block main %}<p id="data">Data of {{ shown }}</p>
+        <form id="once" method="post" action="/save?flag&q=a%20b"><input name="text" value="once">
+          <button>Save</button></form>
+        <form id="select" method="post" action="/save"><select name="text"><option>a<option>b</select></form>
+        {% endblock %}""",
     "bare.html": """{{ clerk.scripts() }}<link rel="icon" href="data:,">{{ clerk.organization_switcher() }}
         <p id="data">Data of {{ shown }}</p>""",
     "event.html": """{% extends "layout.html" %}{% block head %}<script type="module" src="/page.js"></script>
@@ -52,6 +58,13 @@ TEMPLATES = {
         {% block head %}<script src="/htmx-{{ version }}.js"></script>{% endblock %}
         {% block main %}<div id="data" hx-get="/part" hx-trigger="tenantry:switched from:body, ask">Data of {{ shown }}
         </div>{% endblock %}""",
+    "late.html": """{% extends "htmx.html" %}{% block main %}
+        <p id="data" hx-get="/part" hx-trigger="tenantry:switched from:body">Data of {{ shown }}</p>
+        <p id="late" hx-get="/part" hx-trigger="tenantry:switched from:body" hx-swap="innerHTML swap:600ms">Data of
+        {{ shown }}</p>{% endblock %}""",
+    "kept.html": """{% extends "htmx.html" %}{% block main %}
+        <p id="data" hx-get="/part" hx-trigger="tenantry:switched from:body">Data of {{ shown }}</p>
+        <button id="next" hx-get="/part" hx-target="#data" hx-push-url="/other">Next</button>{% endblock %}""",
 }
 
 PAGE_JS = """
@@ -65,12 +78,23 @@ document.body.addEventListener("tenantry:switched", (event) => {
 """
 
 
+FORMS_JS = """
+window.seen = 0;
+document.getElementById("once").addEventListener("submit", (event) => {
+  sessionStorage.seen = seen += 1;
+  if (seen > 1) event.preventDefault(); // the usual guard against a double click
+});
+document.getElementById("select").text.addEventListener("change", (event) => event.target.form.submit());
+"""
+
+
 class Site:
     """The app, what it was asked, and what it is told to do: `delay` pages and parts, or refuse as to a non-member."""
 
     def __init__(self, settings: Settings, htmx: dict[int, Path] | None = None) -> None:
         self.tenancy = Tenantry(settings)
         self.saved: list[tuple[str | None, str]] = []
+        self.queries: list[str] = []
         self.asked: list[tuple[str, str | None]] = []
         self.delay = 0.0
         self.is_removed = False
@@ -88,9 +112,13 @@ class Site:
             Route("/direct", self._page("layout.html", switcher={"afterSelectOrganizationUrl": "/other?org=:id"})),
             Route("/bare", self._page("bare.html")),
             Route("/form", self._page("form.html")),
+            Route("/forms", self._page("forms.html")),
+            Route("/forms.js", self._send_forms_js),
             Route("/orgs/{org}", self._page("layout.html", options={"on_switch": "/orgs/:id"})),
             Route("/event", self._page("event.html", options={"on_switch": "event"})),
             Route("/htmx-{version:int}", self._page("htmx.html", options={"on_switch": "event"})),
+            Route("/late-{version:int}", self._page("late.html", options={"on_switch": "event"})),
+            Route("/kept-{version:int}", self._page("kept.html", options={"on_switch": "event"})),
             Route("/htmx-{version:int}.js", self._send_htmx),
             Route("/page.js", self._send_page_js),
             Route("/part", self._part),
@@ -121,7 +149,8 @@ class Site:
     async def _save(self, request: Request) -> Response:
         form = await request.form()
         identity = self._enter(request)
-        self.saved.append((identity.org_id, f"{form['text']} {form['how']}"))
+        self.queries.append(request.url.query)
+        self.saved.append((identity.org_id, f"{form['text']} {form.get('how', '')}".strip()))
         return RedirectResponse("/form", status_code=303)
 
     def _enter(self, request: Request) -> Identity:
@@ -140,6 +169,9 @@ class Site:
 
     async def _send_page_js(self, request: Request) -> Response:
         return Response(PAGE_JS, media_type="text/javascript")
+
+    async def _send_forms_js(self, request: Request) -> Response:
+        return Response(FORMS_JS, media_type="text/javascript")
 
 
 def _name(identity: Identity | None) -> str:

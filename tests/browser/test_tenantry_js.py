@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Error, Page, Route, expect
 
-from browser.conftest import find_chromium
+from browser.conftest import Contexts, find_chromium
 from browser.site import Site
 from emulator.world import Running, serve
 from tenantry.emulator.app import create_app
@@ -50,6 +50,22 @@ SIGN_IN = """async ([ticket, organization]) => {
   await tenantry.loaded;
   const attempt = await Clerk.client.signIn.create({ strategy: "ticket", ticket });
   await Clerk.setActive({ session: attempt.createdSessionId, organization });
+}"""
+# What a page gets that knows nothing of the guard: another window's `submit`.
+UNGUARDED = """(form) => {
+  const frame = document.createElement("iframe");
+  document.body.append(frame);
+  frame.contentWindow.HTMLFormElement.prototype.submit.call(form);
+}"""
+CLOBBERED = """() => {
+  const form = document.getElementById("once").cloneNode();
+  for (const name of ["text", "getAttribute", "setAttribute", "action", "method", "submit", "requestSubmit"]) {
+    form.append(Object.assign(document.createElement("input"), { name, value: "clobbered" }));
+  }
+  const button = document.createElement("button");
+  form.append(button);
+  document.querySelector("main").append(form);
+  button.click();
 }"""
 BACKGROUND = "document.hasFocus = () => false"  # Playwright tells every page that it has the focus
 
@@ -279,6 +295,49 @@ async def test_a_page_updates_itself_without_a_moment_of_the_old_data(page: Page
 
 
 @pytest.mark.parametrize("version", [2, 4])
+async def test_a_part_that_is_swapped_late_is_waited_for(page: Page, world: World, version: int) -> None:
+    await world.sign_in(page, "acme", f"/late-{version}")
+    sight = await watch(page)
+    await page.reload()
+    await expect(page.locator(".cl-organizationSwitcherTrigger")).to_be_visible()
+    await switch(page, "Globex")
+    await expect(page.locator("#late")).to_have_text("Data of globex")
+    await expect(page.locator("#late")).to_be_visible()
+    assert sight.wrong == set()
+
+
+@pytest.mark.parametrize("version", [2, 4])
+async def test_going_back_after_a_switch_brings_no_snapshot_of_the_old_tenant(
+    page: Page, world: World, version: int
+) -> None:
+    await world.sign_in(page, "acme", f"/kept-{version}")
+    sight = await watch(page)
+    await page.reload()
+    await expect(page.locator(".cl-organizationSwitcherTrigger")).to_be_visible()
+    await page.locator("#next").click()
+    await page.wait_for_url("**/other")
+    await switch(page, "Globex")
+    await expect(page.locator("#data")).to_have_text("Data of globex")
+    world.site.asked.clear()
+    await page.evaluate("history.back()")
+    await until(lambda: (f"/kept-{version}", world.organization("globex")) in world.site.asked)
+    await expect(page.locator("#data")).to_have_text("Data of globex")
+    await expect(page.locator("#data")).to_be_visible()
+    await expect(page.locator(".cl-organizationSwitcherTrigger")).to_have_count(1)
+    assert sight.wrong == set()
+
+
+async def test_the_title_goes_with_the_data_and_comes_back_with_it(page: Page, world: World) -> None:
+    await world.sign_in(page, "acme", "/event")
+    world.site.delay = 1
+    await switch(page, "Globex")
+    await expect(page.locator("#data")).to_be_hidden()
+    assert await page.title() == ""
+    await expect(page.locator("#data")).to_have_text("Data of globex")
+    await expect(page).to_have_title("Site")
+
+
+@pytest.mark.parametrize("version", [2, 4])
 async def test_an_answer_for_the_old_tenant_that_comes_late_is_not_swapped_in(
     page: Page, world: World, version: int
 ) -> None:
@@ -442,7 +501,7 @@ async def test_a_form_whose_cookie_is_another_tabs_is_refused(tabs: tuple[Page, 
     await first.locator("[name=text]").fill("typed in Acme")
     action = f"/save?tenantry_expected_org={world.organization('acme')}"
     async with first.expect_navigation() as navigation:
-        await first.evaluate("(action) => Object.assign(document.forms[0], {action}).submit()", action)
+        await first.evaluate(f"(action) => ({UNGUARDED})(Object.assign(document.forms[0], {{action}}))", action)
     answer = await navigation.value
     assert answer is not None
     assert answer.status == 409
@@ -452,10 +511,48 @@ async def test_a_form_whose_cookie_is_another_tabs_is_refused(tabs: tuple[Page, 
 async def test_without_the_guard_a_form_is_saved_for_another_tabs_tenant(tabs: tuple[Page, Page], world: World) -> None:
     first, _ = tabs
     await first.locator("[name=text]").fill("typed in Acme")
-    await first.evaluate("window.addEventListener('submit', (event) => event.stopImmediatePropagation(), true)")
-    await first.get_by_role("button", name="Save").click()
+    await first.evaluate(f"({UNGUARDED})(document.forms[0])")
     await until(lambda: bool(world.site.saved))
-    assert world.site.saved == [(world.organization("globex"), "typed in Acme now")]
+    assert world.site.saved == [(world.organization("globex"), "typed in Acme")]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def forms(page: Page, world: World) -> Page:
+    """A tab in Acme, while the cookie is of another one's Globex."""
+    await world.sign_in(page, "acme", "/forms")
+    await page.evaluate(BACKGROUND)  # or clerk-js writes its own
+    await page.evaluate(
+        """async ([name, organizationId]) => {
+          const token = await Clerk.session.getToken({ organizationId });
+          for (const each of ["__session", name]) document.cookie = `${each}=${token}; Path=/; SameSite=Lax`;
+          document.hasFocus = () => true;
+        }""",
+        [f"__session_{world.site.tenancy.settings.cookie_suffix}", world.organization("globex")],
+    )
+    assert await page.evaluate("fetch('/part').then((answer) => answer.text())") == "Data of globex"
+    return page
+
+
+async def test_a_form_sent_by_a_script_is_saved_for_the_tenant_of_its_tab(forms: Page, world: World) -> None:
+    await forms.locator("#select select").select_option("b")
+    await until(lambda: bool(world.site.saved))
+    assert world.site.saved == [(world.organization("acme"), "b")]
+    assert world.site.queries == [f"tenantry_expected_org={world.organization('acme')}"]
+
+
+async def test_a_form_that_waits_is_one_submission_to_the_page_and_its_query_stays(forms: Page, world: World) -> None:
+    await forms.locator("#once button").click()
+    await forms.wait_for_url("**/form")
+    assert await forms.evaluate("sessionStorage.seen") == "1"
+    assert world.site.saved == [(world.organization("acme"), "once")]
+    assert world.site.queries == [f"flag&q=a%20b&tenantry_expected_org={world.organization('acme')}"]
+
+
+async def test_fields_named_like_parts_of_a_form_do_not_switch_the_guard_off(forms: Page, world: World) -> None:
+    await forms.evaluate(CLOBBERED)  # Playwright could not press it either
+    await until(lambda: bool(world.site.saved))
+    assert world.site.saved == [(world.organization("acme"), "clobbered")]
+    assert world.site.queries == [f"flag&q=a%20b&tenantry_expected_org={world.organization('acme')}"]
 
 
 async def test_a_refusal_for_another_organization_is_told_and_nothing_typed_is_lost(page: Page, world: World) -> None:
@@ -471,6 +568,30 @@ async def test_a_refusal_for_another_organization_is_told_and_nothing_typed_is_l
     await expect(page.locator("[name=text]")).to_have_value("half a sentence")
     await notice.get_by_role("button", name="Close").click()
     await expect(notice).to_have_count(0)
+
+
+async def test_a_name_is_text_whatever_it_holds(page: Page, world: World) -> None:
+    await world.sign_in(page, "acme", "/form")
+    world.emulator.patch(f"/organizations/{world.organization('acme')}", {"name": "A$&B$$"})
+    await page.evaluate("Clerk.user.reload()")
+    await page.evaluate("(org) => tenantry.fetch('/part?tenantry_expected_org=' + org)", world.organization("globex"))
+    await expect(page.get_by_role("alert")).to_contain_text("This tab shows A$&B$$,")
+
+
+async def test_no_token_goes_to_another_origin_by_the_base_of_the_page(new_context: Contexts, world: World) -> None:
+    page = await (await new_context(bypass_csp=True)).new_page()
+    asked: list[dict[str, str]] = []
+
+    async def note(route: Route) -> None:
+        asked.append(route.request.headers)
+        await route.fulfill(body="no")
+
+    await page.route("http://localhost:9/**", note)
+    await world.sign_in(page, "acme", "/htmx-2")
+    ask = "htmx.trigger(document.getElementById('data'), 'ask')"
+    await page.evaluate(f"document.head.insertAdjacentHTML('afterbegin', '<base href=http://localhost:9/>'); {ask}")
+    await until(lambda: bool(asked))
+    assert not {"authorization", "tenantry-expected-org"} & asked[0].keys()
 
 
 # --- access that ends -------------------------------------------------------------------------------------------------
@@ -502,6 +623,29 @@ async def test_a_page_may_react_to_a_refusal_itself(page: Page, world: World) ->
     assert code == "not_a_member"
     await expect(page.locator("#data")).to_be_visible()
     await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def answer_part(page: Page, problem: dict[str, str]) -> None:
+    """The next requests for the part are refused so."""
+    await page.route("**/part", lambda route: route.fulfill(status=401, json=problem))
+    await page.evaluate("tenantry.fetch('/part')")
+
+
+async def test_a_refusal_of_the_apps_own_is_left_to_it(page: Page, world: World) -> None:
+    await world.sign_in(page, "acme")
+    await answer_part(page, {"code": "card_declined"})
+    await expect(page.locator("#data")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_an_expired_token_is_not_the_end_and_the_notice_goes_when_clerk_is_back(page: Page, world: World) -> None:
+    await world.sign_in(page, "acme")
+    await answer_part(page, {"type": "urn:tenantry:token_expired", "code": "token_expired"})
+    await expect(page.get_by_role("alert")).to_contain_text("could not be updated")
+    await expect(page.locator("#data")).to_be_visible()
+    await page.evaluate("Clerk.session.getToken({ skipCache: true })")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    await expect(page.locator("#data")).to_be_visible()
 
 
 async def test_signing_out_in_one_tab_empties_the_others(tabs: tuple[Page, Page]) -> None:

@@ -142,11 +142,15 @@ function contents() {
 
 const isHidden = () => "tenantryHides" in document.documentElement.dataset;
 let patience = 0;
+/** The title of a page that is hidden. */
+let title = "";
 
-function hide() {
+/** The title stays in a page that the browser keeps: it is what the browser's history shows. */
+function hide(isKept = false) {
   const [name, parts] = contents();
   document.documentElement.dataset.tenantryHides = name;
   for (const part of parts) part.setAttribute("aria-busy", "true");
+  if (!isKept) [title, document.title] = [document.title || title, ""];
   if (!patience) patience = window.setTimeout(() => deferred || notice("slow"), PATIENCE);
 }
 
@@ -155,7 +159,9 @@ function reveal(/** @type {typeof phase} */ next = "settled") {
   patience = 0;
   delete document.documentElement.dataset.tenantryHides;
   for (const part of contents()[1]) part.removeAttribute("aria-busy");
-  document.querySelector(".tenantry-notice[data-hides]")?.remove();
+  if (title) document.title ||= title; // a page that updates itself may have a new one by now
+  title = "";
+  document.querySelector(".tenantry-notice[data-passes]")?.remove();
   phase = next;
 }
 
@@ -166,9 +172,9 @@ function notice(what) {
   const box = document.createElement("div");
   box.className = "tenantry-notice";
   box.setAttribute("role", "alert");
-  if (isHidden()) box.dataset.hides = "";
+  if (isHidden() || what === "failed") box.dataset.passes = "";
   const text = document.createElement("p");
-  text.textContent = TEXT[what].replace("{organization}", nameOf(shown));
+  text.textContent = TEXT[what].replace("{organization}", () => nameOf(shown));
   const reload = document.createElement("button");
   reload.textContent = TEXT.reload;
   reload.addEventListener("click", () => {
@@ -249,6 +255,8 @@ function isFor(claims, { userId, organizationId }) {
 
 /** Makes the cookie of all tabs `who`'s; clerk-js writes it, as long as this tab has the focus. @param {Who} who */
 async function settleCookie(who) {
+  // Who is left without an organization they must have: their token says so, and the server can.
+  if (Clerk.session?.status === "pending") return within(PATIENCE, Clerk.session.getToken({ skipCache: true }));
   if (!who.userId) return readCookie() && Clerk.setActive({ session: null }); // a token outlives its session
   if (!isFor(readCookie(), who)) await within(PATIENCE, tokenFor(who));
   if (!isFor(readCookie(), who) && !document.hasFocus()) {
@@ -280,12 +288,15 @@ export function token() {
   return tokenFor(shown);
 }
 
+/** Whether an address is this site's, read as the browser reads it, `<base>` included. */
+const isOwn = (/** @type {string} */ address) => new URL(address, document.baseURI).origin === location.origin;
+
 /** `fetch` in the name of the organization this page shows, whatever other tabs do; elsewhere, plain `fetch`.
  * @param {RequestInfo | URL} input @param {RequestInit} [init] */
 async function fetchForTenant(input, init) {
   const request = new Request(input, init);
   const who = shown;
-  if (new URL(request.url).origin !== location.origin || !who.userId) return window.fetch(request);
+  if (!isOwn(request.url) || !who.userId) return window.fetch(request);
   const signal = AbortSignal.any([turn.signal, request.signal]);
   const headers = new Headers(request.headers);
   headers.set(EXPECTED, who.organizationId);
@@ -307,12 +318,14 @@ const told = new WeakSet();
 function examine(status, text) {
   let code = "";
   try {
-    code = JSON.parse(text).code ?? "";
+    const problem = JSON.parse(text);
+    if (problem.type === `urn:tenantry:${problem.code}`) code = problem.code;
   } catch {} // not a problem document: the app's own
   if (code === "organization_mismatch") return phase === "settled" && notice("mismatch"), true;
   if (status !== 401 && status !== 403) return false;
   const event = new CustomEvent("tenantry:denied", { bubbles: true, cancelable: true, detail: { status, code } });
   if (!document.body.dispatchEvent(event) || !(OUT.includes(code) || (status === 401 && code))) return false;
+  if (code === "token_expired") return phase === "settled" && notice("failed"), true; // until Clerk gives a new one
   hide();
   phase = "denied";
   notice("denied");
@@ -333,7 +346,7 @@ const HTMX = {
   },
   /** @param {any} event */
   "htmx:configRequest"({ detail }) {
-    if (!shown.userId || new URL(detail.path, location.href).origin !== location.origin) return;
+    if (!shown.userId || !isOwn(detail.path)) return;
     detail.headers[EXPECTED] = shown.organizationId;
     if (isFresh()) detail.headers.Authorization = `Bearer ${latest.bearer}`;
   },
@@ -345,11 +358,16 @@ const HTMX = {
     if (stated !== undefined && stated !== shown.organizationId) return event.preventDefault();
     if (isRefusal(xhr)) examine(xhr.status, xhr.responseText);
   },
-  "htmx:afterSwap"() {
+  /** @param {any} event */
+  "htmx:afterSwap"({ detail }) {
     if (swapping) swapping.isSwapped = true;
-    settle();
+    finish(detail.xhr, false);
   },
-  "htmx:afterRequest": (/** @type {any} */ { detail }) => finish(detail.xhr, !detail.successful),
+  /** @param {any} event */
+  "htmx:afterRequest"({ detail: { xhr, target, successful } }) {
+    const isSwappedLater = successful && target?.classList.contains("htmx-swapping"); // `hx-swap="innerHTML swap:1s"`
+    if (!isSwappedLater) finish(xhr, !successful);
+  },
 
   /** @param {any} event */
   "htmx:config:request"({ detail: { ctx } }) {
@@ -361,7 +379,11 @@ const HTMX = {
   "htmx:before:response"(event) {
     if (told.has(event.detail.ctx.response.raw)) event.preventDefault();
   },
-  "htmx:after:swap": () => HTMX["htmx:afterSwap"](),
+  "htmx:after:swap"() {
+    if (swapping) swapping.isSwapped = true;
+    settle();
+  },
+  "htmx:before:history:restore": (/** @type {any} */ event) => event.preventDefault(), // see `avoidSnapshot`
   "htmx:finally:request": (/** @type {any} */ { detail: { ctx } }) => finish(ctx, ctx.status !== "swapped"),
 };
 
@@ -371,31 +393,79 @@ function finish(request, isFailed) {
   settle();
 }
 
-/** A form sent by the browser itself says in its address which organization it means, and waits for a fresh cookie.
- * @type {WeakMap<HTMLFormElement, "waiting" | "sent">} */
-const forms = new WeakMap();
+/* ---- forms that the browser sends itself ------------------------------------------------------------------------- */
 
-function guardForm(/** @type {SubmitEvent} */ event) {
-  const form = /** @type {HTMLFormElement} */ (event.target);
-  const isOwn = event.submitter?.hasAttribute("formaction");
-  const [sender, name] = isOwn ? [/** @type {Element} */ (event.submitter), "formaction"] : [form, "action"];
-  const method = event.submitter?.getAttribute("formmethod") ?? form.getAttribute("method") ?? "";
-  if (event.defaultPrevented || !shown.userId || method.toLowerCase() !== "post") return;
-  const url = new URL(sender.getAttribute(name) || location.href, document.baseURI);
-  if (url.origin !== location.origin) return;
-  url.searchParams.set(EXPECTED_IN_QUERY, shown.organizationId);
-  sender.setAttribute(name, url.href);
-  const isSecond = forms.get(form) === "sent" && forms.delete(form);
-  if (isSecond || isFor(readCookie(), shown)) return;
-  event.preventDefault();
-  if (forms.get(form) === "waiting") return;
-  forms.set(form, "waiting");
-  const resend = () => {
-    forms.set(form, "sent");
-    HTMLFormElement.prototype.requestSubmit.call(form, event.submitter);
-    forms.delete(form);
+// Not by way of the form: a field of it may be named so.
+const { getAttribute, setAttribute } = Element.prototype;
+const { requestSubmit, submit } = HTMLFormElement.prototype;
+/** Those that wait for a cookie of this tab's. @type {WeakSet<HTMLFormElement>} */
+const waiting = new WeakSet();
+/** The one that has waited. @type {HTMLFormElement | null} */
+let resent = null;
+
+/** Who says where a form goes. @param {HTMLFormElement} form @param {Element | null} button */
+function addressOf(form, button) {
+  const isButtons = button?.hasAttribute("formaction");
+  const [sender, name] = isButtons ? [/** @type {Element} */ (button), "formaction"] : [form, "action"];
+  return { sender, name, address: getAttribute.call(sender, name) || location.href };
+}
+
+/** @param {HTMLFormElement} form @param {Element | null} button */
+function isGuarded(form, button) {
+  const method = button?.getAttribute("formmethod") ?? getAttribute.call(form, "method") ?? "";
+  return shown.userId && method.toLowerCase() === "post" && isOwn(addressOf(form, button).address);
+}
+
+/** Writes into a form's address which organization it means.
+ * @param {HTMLFormElement} form @param {Element | null} button */
+function state(form, button) {
+  if (!isGuarded(form, button)) return;
+  const { sender, name, address } = addressOf(form, button);
+  const url = new URL(address, document.baseURI);
+  const others = url.search.slice(1).split("&").filter((part) => part && !part.startsWith(`${EXPECTED_IN_QUERY}=`));
+  url.search = [...others, `${EXPECTED_IN_QUERY}=${shown.organizationId}`].join("&"); // the rest as it was written
+  setAttribute.call(sender, name, url.href);
+}
+
+/** Sends a form when the cookie is this tab's, unless the page has turned to another tenant by then.
+ * @param {HTMLFormElement} form @param {() => void} send */
+function sendLater(form, send) {
+  if (waiting.has(form)) return;
+  waiting.add(form);
+  const { signal } = turn;
+  const proceed = () => {
+    waiting.delete(form);
+    if (!signal.aborted) send();
   };
-  settleCookie(shown).catch(() => {}).then(() => setTimeout(resend)); // not within the event: browsers ignore that
+  settleCookie(shown).catch(() => {}).then(() => setTimeout(proceed)); // not within the event: browsers ignore that
+}
+
+/** The first of all listeners: the page's own see one submission, the one that goes out. */
+function delayForm(/** @type {SubmitEvent} */ event) {
+  const form = /** @type {HTMLFormElement} */ (event.target);
+  if (form === resent || !isGuarded(form, event.submitter) || isFor(readCookie(), shown)) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  sendLater(form, () => {
+    resent = form;
+    requestSubmit.call(form, event.submitter);
+    resent = null;
+  });
+}
+
+/** The last of all. */
+function stateForm(/** @type {SubmitEvent} */ event) {
+  if (!event.defaultPrevented) state(/** @type {HTMLFormElement} */ (event.target), event.submitter);
+}
+
+/** Instead of `form.submit()`, of which no event tells. @this {HTMLFormElement} */
+function submitByScript() {
+  const send = () => {
+    state(this, null);
+    submit.call(this);
+  };
+  if (!isGuarded(this, null) || isFor(readCookie(), shown)) send();
+  else sendLater(this, send);
 }
 
 /* ---- components -------------------------------------------------------------------------------------------------- */
@@ -413,7 +483,10 @@ function mount() {
   for (const node of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-clerk-component]"))) {
     const name = node.dataset.clerkComponent ?? "";
     if (phase === "leaving" || mounted.has(node)) continue; // a sign-in, for who is signed in, would navigate away
-    if (!Clerk[`mount${name}`]) throw new Error(`Clerk has no component ${name}.`);
+    if (!Clerk[`mount${name}`]) {
+      console.error(`Tenantry: Clerk has no component ${name}.`);
+      continue;
+    }
     mounted.set(node, name);
     Clerk[`mount${name}`](node, propsOf(node));
   }
@@ -454,6 +527,15 @@ function comeBack() {
   else reveal();
 }
 
+/** htmx goes back to what it kept of a page, whoever's it was, or asks by the cookie alone: rather to the page anew. */
+function avoidSnapshot(/** @type {PopStateEvent} */ event) {
+  if (!event.state?.htmx) return;
+  event.stopImmediatePropagation();
+  phase = "leaving";
+  hide();
+  go(null);
+}
+
 async function start() {
   Clerk = /** @type {any} */ (window).Clerk;
   if (!Clerk) throw new Error("clerk-js did not load: see the network requests of this page.");
@@ -473,10 +555,13 @@ if (here.searchParams.has(EXPECTED_IN_QUERY)) {
 remember();
 for (const [name, handle] of Object.entries(HTMX)) document.addEventListener(name, /** @type {any} */ (handle));
 document.addEventListener("click", click);
-window.addEventListener("submit", guardForm);
+window.addEventListener("submit", delayForm, true);
+window.addEventListener("submit", stateForm);
+HTMLFormElement.prototype.submit = submitByScript;
+window.addEventListener("popstate", avoidSnapshot, true);
 window.addEventListener("hashchange", () => isHidden() && !deferred && go(null)); // a component went no further
 document.addEventListener("visibilitychange", lookForEnd);
-window.addEventListener("pagehide", (event) => event.persisted && hide());
+window.addEventListener("pagehide", (event) => event.persisted && hide(true));
 window.addEventListener("pageshow", (event) => event.persisted && comeBack());
 /** Settled when Clerk is there. */
 export const loaded = start();

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from tenantry.emulator import errors, render
 from tenantry.emulator.control.call import Call, Json
+from tenantry.emulator.frontend_api.render.organizations import membership_request as render_request
 from tenantry.emulator.records import Domain, Invitation, Membership, MembershipRequest, Organization, Role
 from tenantry.emulator.store.invitations import NewInvitation
 from tenantry.emulator.store.users import NewUser
@@ -88,11 +87,11 @@ def accept_invitation(call: Call) -> Json:
 
 def accept_request(call: Call) -> Json:
     """Lets in who has asked for it, by a domain's suggestion."""
-    return asdict(call.store.membership_requests.accept(_request(call)))
+    return render_request(call.state, call.store.membership_requests.accept(_request(call)))
 
 
 def reject_request(call: Call) -> Json:
-    return asdict(call.store.membership_requests.reject(_request(call)))
+    return render_request(call.state, call.store.membership_requests.reject(_request(call)))
 
 
 def add_domain(call: Call) -> Json:
