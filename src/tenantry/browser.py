@@ -114,8 +114,13 @@ class Page:
         return _tag("div", {"data-clerk-component": name, "data-clerk-props": _json(props)})
 
     def create_organization_button(self, label: str, **props: Any) -> SafeHtml:
-        """A button that opens CreateOrganization; hidden from who may create none."""
-        attributes = {"type": "button", "data-clerk-open": "CreateOrganization", "data-clerk-props": _json(props)}
+        """A button that opens CreateOrganization; hidden until it is known that its person may create one."""
+        attributes: _Attributes = {
+            "type": "button",
+            "hidden": True,
+            "data-clerk-open": "CreateOrganization",
+            "data-clerk-props": _json(props),
+        }
         return _tag("button", attributes, label)
 
     def _below_root(self, place: str | None) -> str | None:

@@ -789,6 +789,21 @@ async def test_a_button_pressed_before_clerk_is_there_acts_when_it_is(page: Page
     await page.route("**/v1/client?*", hold)
     await page.reload()
     await asked.wait()
-    await page.get_by_role("button", name="New organization").click()
+    await expect(page.get_by_role("button", name="New organization")).to_be_hidden()
+    await page.get_by_role("button", name="Sign out").click()
     held.set()
-    await expect(page.locator(".cl-createOrganization-root")).to_be_visible()
+    await expect(page.locator("#data")).to_have_text("Data of nobody")
+
+
+async def test_one_unknown_component_leaves_the_others_and_tokens_alive(page: Page, world: World) -> None:
+    await world.sign_in(page)
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text) if "no component" in message.text else None)
+    await page.evaluate("""() => {
+      for (const name of ["Nonsense", "UserButton"]) {
+        document.querySelector("main").insertAdjacentHTML("beforeend", `<div data-clerk-component="${name}"></div>`);
+      }
+    }""")
+    await expect(page.locator("main .cl-userButtonTrigger")).to_be_visible()
+    assert await page.evaluate("tenantry.token()")
+    assert told == ["Tenantry: Clerk has no component Nonsense."]

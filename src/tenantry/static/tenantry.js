@@ -67,8 +67,13 @@ function compare(state) {
     deferred = now && isBeingCreated(now) ? now : null;
     if (now && !deferred) void follow(now);
   }
+  offerCreation();
+}
+
+/** Shows the buttons that create an organization to who may. */
+function offerCreation() {
   for (const button of document.querySelectorAll("[data-clerk-open=CreateOrganization]")) {
-    /** @type {HTMLElement} */ (button).hidden = !state.user?.createOrganizationEnabled;
+    /** @type {HTMLElement} */ (button).hidden = !Clerk.user?.createOrganizationEnabled;
   }
 }
 
@@ -477,6 +482,7 @@ const propsOf = (/** @type {HTMLElement} */ element) => JSON.parse(element.datas
 
 /** Mounts what has come, unmounts what has gone, and resumes a switch that a component held up. */
 function mount() {
+  offerCreation();
   for (const [node, name] of mounted) {
     if (!node.isConnected) mounted.delete(node) && Clerk[`unmount${name}`](node);
   }
@@ -485,6 +491,7 @@ function mount() {
     if (phase === "leaving" || mounted.has(node)) continue; // a sign-in, for who is signed in, would navigate away
     if (!Clerk[`mount${name}`]) {
       console.error(`Tenantry: Clerk has no component ${name}.`);
+      delete node.dataset.clerkComponent; // said once
       continue;
     }
     mounted.set(node, name);
