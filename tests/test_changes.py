@@ -23,10 +23,11 @@ from instance import Document, World, fresh_database, gone, joined, removed, set
 from sql.clerk_objects import event, user
 from telling import consumer, telling, titles, until
 from tenantry import changes, mirror
-from tenantry.changes import Change, make_consumer
+from tenantry.changes import Announcer, Change, make_consumer
 from tenantry.context import current_tenant
 from tenantry.errors import ConfigurationError, NoTenant
 from tenantry.fastapi import Tenantry
+from tenantry.mirror import Call
 
 
 @pytest.fixture
@@ -576,3 +577,23 @@ async def test_a_handler_whose_session_is_not_known_stops_the_start(database: Da
 def test_every_kind_the_feed_writes_can_be_asked_for() -> None:
     assert {"member.joined", "invitation.accepted", "tenant.deleted", "permission.updated"} <= changes.KINDS
     assert len(changes.KINDS) == 24
+
+
+def test_an_announcer_serves_one_event_loop_after_the_other() -> None:
+    calls: list[str] = []
+
+    async def answer(call: Call) -> str:
+        calls.append(call.function)
+        return '{"consumers": 0}'
+
+    announcer = Announcer(answer)
+
+    async def live() -> None:
+        announcer.announce()
+        await asyncio.sleep(0)
+        await announcer.close()
+
+    asyncio.run(live())
+    asyncio.run(live())
+    asyncio.run(announcer.close())
+    assert calls == ["announce_changes_v1"] * 2

@@ -227,9 +227,10 @@ class Announcer:
 
     async def close(self) -> None:
         """Gives up what is under way: readers ask at an interval too."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        task, self._task = self._task, None  # an app may live again, in another event loop
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _work(self) -> None:
         while self._due:
