@@ -153,7 +153,8 @@ class Visitor:
         await expect(self.page.get_by_role("heading", name=title)).to_be_visible()
 
     async def run(self, script: str, given: Any = None) -> Any:
-        """What a script in the page answers, which it does in time or never."""
+        """What a script in the page answers when Clerk is there, which it does in time or never."""
+        await self.page.locator(USER_BUTTON).wait_for()
         return await asyncio.wait_for(self.page.evaluate(script, given), 20)
 
     async def token(self) -> dict[str, Any]:
