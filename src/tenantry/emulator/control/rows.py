@@ -31,7 +31,7 @@ class Place:
 
     @property
     def person(self) -> str:
-        return name_of(self.user)
+        return self.user.full_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +103,7 @@ class Sent:
 
 def person(state: State, user: User) -> Person:
     places = tuple(place(state, membership) for membership in state.memberships_of_user(user.id))
-    return Person(user, name_of(user), places, len(state.live_sessions_of(user.id)))
-
-
-def name_of(user: User) -> str:
-    return " ".join(filter(None, (user.first_name, user.last_name))) or user.identifier
+    return Person(user, user.full_name, places, len(state.live_sessions_of(user.id)))
 
 
 def place(state: State, membership: Membership) -> Place:
@@ -131,7 +127,7 @@ def offer(call: Call, invitation: Invitation) -> Offer:
 
 def asked(state: State, request: MembershipRequest) -> Asked:
     user = state.users[request.user_id]
-    return Asked(request, user, name_of(user))
+    return Asked(request, user, user.full_name)
 
 
 def stay(state: State, session: Session) -> Stay:

@@ -114,7 +114,7 @@ def _decode_part(part: str) -> Any:
 
 
 def _matches(query: str, user: User) -> bool:
-    return query.lower() in f"{rows.name_of(user)} {user.identifier} {user.id}".lower()
+    return query.lower() in f"{user.full_name} {user.identifier} {user.id}".lower()
 
 
 PAGES: dict[str, Page] = {

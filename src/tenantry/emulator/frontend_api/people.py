@@ -32,7 +32,7 @@ def show(call: Call) -> Response:
     except ClerkError as error:
         return refuse(error)
     state, wanted = call.store.state, (call.query.text("query") or "").lower()
-    found = [user for user in state.users.values() if wanted in f"{_name(user)} {user.identifier}".lower()]
+    found = [user for user in state.users.values() if wanted in f"{user.full_name} {user.identifier}".lower()]
     page = {
         "attempt": attempt.id,
         "query": wanted,
@@ -79,8 +79,4 @@ def _person(state: State, user: User) -> Person:
         (state.organizations[each.organization_id].name, state.roles[each.role_id].name)
         for each in state.memberships_of_user(user.id)
     ]
-    return Person(user.id, _name(user), user.identifier, tuple(memberships), user.banned or user.locked)
-
-
-def _name(user: User) -> str:
-    return " ".join(filter(None, (user.first_name, user.last_name))) or user.identifier
+    return Person(user.id, user.full_name, user.identifier, tuple(memberships), user.banned or user.locked)
