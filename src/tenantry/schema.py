@@ -250,4 +250,7 @@ def _grant(connection: psycopg.Connection, role: str) -> None:
 
 def _grants(role: str) -> str:
     quoted = '"' + role.replace('"', '""') + '"'
-    return f"grant tenantry_tenant, tenantry_app, tenantry_gate to {quoted};"
+    grant = f"grant tenantry_tenant, tenantry_app, tenantry_gate to {quoted};"
+    # The installer of another database of this cluster may grant the same at this very moment.
+    block = f"begin {grant} exception when unique_violation then null; end"
+    return "do '" + block.replace("'", "''") + "';"

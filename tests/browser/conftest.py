@@ -13,6 +13,8 @@ The tests here share one event loop, the browser's. Servers run on threads (`emu
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -27,7 +29,8 @@ from conftest import lack
 
 DESKTOP = {"width": 1180, "height": 800}
 PHONE = {"width": 390, "height": 844}
-PATIENCE_MS = 10_000
+PATIENCE_MS = 20_000
+LIMIT_S = 120  # of a whole test: what is evaluated in a page that leaves meanwhile may be answered never
 
 Contexts = Callable[..., Awaitable[BrowserContext]]
 
@@ -37,10 +40,20 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs this folder's tests in the browser's event loop; without a browser they are skipped with the reason."""
+    """Runs this folder's tests in the browser's event loop, each within the limit."""
     for item in items:
-        if _HERE in item.path.parents:
+        if isinstance(item, pytest.Function) and _HERE in item.path.parents:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.obj = _limited(item.obj)
+
+
+def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def within(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            await test(*args, **kwargs)
+
+    return within
 
 
 def find_chromium() -> str:
@@ -53,7 +66,8 @@ async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=find_chromium(), args=_FLAGS)
         yield launched
-        await launched.close()
+        async with asyncio.timeout(LIMIT_S):
+            await launched.close()
 
 
 @pytest.fixture
@@ -76,8 +90,9 @@ async def new_context(browser: Browser, troubles: list[str]) -> AsyncIterator[Co
         return context
 
     yield make
-    for context in made:
-        await context.close()
+    async with asyncio.timeout(LIMIT_S):
+        for context in made:
+            await context.close()
     assert not troubles
 
 

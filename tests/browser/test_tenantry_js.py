@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Error, Page, Route, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from browser.conftest import Contexts, find_chromium
+from browser.conftest import LIMIT_S, Contexts, find_chromium
 from browser.site import Site
 from emulator.world import Running, serve
 from tenantry.emulator.app import create_app
@@ -89,7 +89,7 @@ class World:
         """Somebody signed in, on a page that shows it."""
         await page.goto(self.url + path)
         org = organization and self.organization(organization)
-        await unless_it_leaves(page.evaluate(SIGN_IN, [self.ticket(name), org]))
+        await begin(page, SIGN_IN, [self.ticket(name), org])
         await expect(page.locator("#data")).to_have_text(f"Data of {organization or 'personal'}")
         await expect(page.locator(".cl-organizationSwitcherTrigger")).to_be_visible()
 
@@ -159,13 +159,9 @@ def change_script(page: Page) -> Callable[[str, str], Awaitable[None]]:
     return change
 
 
-async def unless_it_leaves(done: Awaitable[Any]) -> None:
-    """A page may turn to the next while a script of ours runs in it."""
-    try:
-        await done
-    except Error as error:
-        if "context was destroyed" not in error.message and "navigation" not in error.message:
-            raise
+async def begin(page: Page, script: str, given: Any = None) -> None:
+    """Starts a script that may turn the page to the next one: nobody would answer who waits for its end."""
+    await page.evaluate(f"(given) => {{ ({script})(given).catch((error) => console.warn(String(error))); }}", given)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -433,7 +429,7 @@ async def test_closing_the_invitations_of_a_new_organization_turns_the_page_to_i
 async def test_an_organization_created_by_a_script_is_followed_at_once(page: Page, world: World) -> None:
     await world.sign_in(page, "acme")
     create = "Clerk.createOrganization({name: 'Initech', slug: 'initech'})"
-    await unless_it_leaves(page.evaluate(f"{create}.then((organization) => Clerk.setActive({{organization}}))"))
+    await begin(page, f"() => {create}.then((organization) => Clerk.setActive({{organization}}))")
     await expect(page.locator("#data")).to_have_text("Data of initech")
 
 
@@ -674,7 +670,7 @@ async def test_a_page_made_for_nobody_because_the_token_had_expired_recovers(pag
 async def test_a_server_that_accepts_no_session_is_asked_twice_and_no_more(page: Page, world: World) -> None:
     await page.goto(world.url)
     ticket = world.ticket("ada")
-    await unless_it_leaves(page.evaluate(SIGN_IN, [ticket, world.organization("acme")]))
+    await begin(page, SIGN_IN, [ticket, world.organization("acme")])
     await expect(page.get_by_role("alert")).to_contain_text("The server does not accept your session")
     await expect(page.locator("#data")).to_have_text("Data of nobody")
     await expect(page.locator("#data")).to_be_visible()
@@ -747,7 +743,8 @@ async def keeper(browser: Browser) -> AsyncIterator[Keeper]:
     await keeper.page.expose_function("cameBack", lambda shown: keeper.came_back.append(shown))
     await keeper.page.add_init_script(COMES_BACK)
     yield keeper
-    await launched.close()
+    async with asyncio.timeout(LIMIT_S):
+        await launched.close()
 
 
 async def test_a_kept_page_of_the_same_tenant_comes_back_as_it_was(keeper: Keeper, world: World) -> None:
@@ -788,7 +785,8 @@ async def test_a_button_pressed_before_clerk_is_there_acts_when_it_is(page: Page
 
     await page.route("**/v1/client?*", hold)
     await page.reload()
-    await asked.wait()
+    async with asyncio.timeout(20):
+        await asked.wait()
     await expect(page.get_by_role("button", name="New organization")).to_be_hidden()
     await page.get_by_role("button", name="Sign out").click()
     held.set()

@@ -58,7 +58,7 @@ asyncio.run(run())
 """
 
 DOCUMENTS = """
-from alembic import op
+from alembic import context, op
 
 revision = "0002_documents"
 down_revision = "0001_tenantry"
@@ -67,7 +67,7 @@ down_revision = "0001_tenantry"
 def upgrade():
     op.execute("create table documents (id int generated always as identity primary key, title text)")
     op.execute("select tenantry.isolate_table_v1('documents')")
-    op.execute("select 1 / {divisor}")
+    op.execute("select 1 / " + context.config.get_main_option("divisor"))
 """
 
 
@@ -92,9 +92,10 @@ def upgrade(deployment: Database, tmp_path: Path) -> Callable[[str, int], None]:
         (tmp_path / "env.py").write_text(ASYNC_ENV if driver == "asyncpg" else ENV)
         (versions / "0001_tenantry.py").write_text(f"{plain}\n{by_asyncpg}" if driver == "asyncpg" else plain)
         (versions / "0001_tenantry.sql").write_text(schema.sql([APP], transactions=False))
-        (versions / "0002_documents.py").write_text(DOCUMENTS.format(divisor=divisor))
+        (versions / "0002_documents.py").write_text(DOCUMENTS)
         config = Config()
         config.set_main_option("script_location", str(tmp_path))
+        config.set_main_option("divisor", str(divisor))
         config.set_main_option("sqlalchemy.url", deployment.url("migrator", driver).replace("%", "%%"))
         command.upgrade(config, "head")
 

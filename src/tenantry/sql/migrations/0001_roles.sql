@@ -20,16 +20,22 @@ begin
     end;
   end loop;
 
-  if not pg_has_role('tenantry_gate', 'tenantry_bypass', 'member') then
-    grant tenantry_bypass to tenantry_gate;
-  end if;
-  if not pg_has_role('tenantry_owner_gate', 'tenantry_owner', 'member') then
-    grant tenantry_owner to tenantry_owner_gate;
-  end if;
   -- Whoever migrates must be able to SET ROLE to each. PostgreSQL 16 and later give a role's creator ADMIN alone.
-  if not (select rolsuper from pg_roles where rolname = current_user) then
-    execute format('grant tenantry_owner_gate, tenantry_tenant, tenantry_app, tenantry_gate to %I', current_user);
-  end if;
+  for wanted in
+    select * from (values
+      ('tenantry_bypass',     'tenantry_gate',       not pg_has_role('tenantry_gate', 'tenantry_bypass', 'member')),
+      ('tenantry_owner',      'tenantry_owner_gate', not pg_has_role('tenantry_owner_gate', 'tenantry_owner', 'member')),
+      ('tenantry_owner_gate', current_user,          not (select rolsuper from pg_roles where rolname = current_user)),
+      ('tenantry_tenant',     current_user,          not (select rolsuper from pg_roles where rolname = current_user)),
+      ('tenantry_app',        current_user,          not (select rolsuper from pg_roles where rolname = current_user)),
+      ('tenantry_gate',       current_user,          not (select rolsuper from pg_roles where rolname = current_user))
+    ) as membership(role, member, missing) where missing
+  loop
+    begin
+      execute format('grant %I to %I', wanted.role, wanted.member);
+    exception when unique_violation then null;
+    end;
+  end loop;
 exception
   when insufficient_privilege then
     raise exception using
