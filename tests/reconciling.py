@@ -23,8 +23,8 @@ from tenantry.emulator import render
 from tenantry.emulator.app import create_app
 from tenantry.emulator.emulator import Emulator
 from tenantry.emulator.seed import EMPTY
-from tenantry.emulator.settings import Options
-from tenantry.emulator.store import Event
+from tenantry.emulator.settings import Assumptions, Options
+from tenantry.emulator.store import Event, Store
 from tenantry.emulator.store.invitations import NewInvitation
 from tenantry.emulator.store.users import NewUser
 from tenantry.pool import Pool
@@ -144,10 +144,14 @@ class World:
         taken, self.events[:] = list(self.events), []
         return taken
 
+    def letter(self, event: Event) -> Json:
+        """What a webhook's body tells of it."""
+        told = {"object": "event", "type": event.type, "timestamp": event.timestamp, "data": event.data}
+        return told | {"instance_id": self.emulator.instance.id}
+
     def deliver(self, *events: Event, message_id: str | None = None) -> None:
         for event in events:
-            told = {"object": "event", "type": event.type, "timestamp": event.timestamp, "data": event.data}
-            self.mirror.deliver(told | {"instance_id": self.emulator.instance.id}, message_id)
+            self.mirror.deliver(self.letter(event), message_id)
 
     def deliver_all(self) -> None:
         self.deliver(*self.take_events())
@@ -176,28 +180,32 @@ class World:
     # --- what is true, and what the mirror holds for true
 
     def truth(self) -> Truth:
-        """Every object of Clerk's, by kind and id, in the fields the mirror keeps."""
-        state, now = self.emulator.store.state, self.emulator.store.clock()
-        shown = {
-            "organizations": [render.organization(state, each) for each in state.organizations.values()],
-            "users": [render.user(each) for each in state.users.values()],
-            "memberships": [render.membership(state, each) for each in state.memberships.values()],
-            "invitations": [render.invitation(state, each, now=now) for each in state.invitations.values()],
-            "domains": [render.domain(state, each) for each in state.domains.values()],
-            "roles": [render.role(state, each) for each in state.roles.values()],
-            "permissions": [render.permission(each) for each in state.permissions.values()],
-        }
-        return {kind: {each["id"]: _read(kind, each) for each in objects} for kind, objects in shown.items()}
+        return truth_of(self.emulator.store)
 
     def mirrored(self) -> Truth:
         """The same of the mirror: what is live, with live parents."""
-        return {kind: dict(self.mirror.rows(query)) for kind, query in _MIRRORED.items()}
+        return {kind: dict(self.mirror.rows(query)) for kind, query in MIRRORED.items()}
 
     def check(self) -> None:
         truth, mirrored = self.truth(), self.mirrored()
         for kind, objects in truth.items():
             assert mirrored[kind] == objects, kind
         self.mirror.check_feed()
+
+
+def truth_of(store: Store) -> Truth:
+    """Every object of Clerk's, by kind and id, in the fields the mirror keeps."""
+    state, now = store.state, store.clock()
+    shown = {
+        "organizations": [render.organization(state, each) for each in state.organizations.values()],
+        "users": [render.user(each) for each in state.users.values()],
+        "memberships": [render.membership(state, each) for each in state.memberships.values()],
+        "invitations": [render.invitation(state, each, now=now) for each in state.invitations.values()],
+        "domains": [render.domain(state, each) for each in state.domains.values()],
+        "roles": [render.role(state, each) for each in state.roles.values()],
+        "permissions": [render.permission(each) for each in state.permissions.values()],
+    }
+    return {kind: {each["id"]: _read(kind, each) for each in objects} for kind, objects in shown.items()}
 
 
 def _read(kind: str, shown: Json) -> list[Any]:
@@ -223,7 +231,7 @@ def _read(kind: str, shown: Json) -> list[Any]:
 
 
 _OF_TENANT = "join tenantry.tenants t on t.id = k.tenant_id and t.ended_at is null"
-_MIRRORED = {
+MIRRORED = {
     "organizations": "select clerk_org_id, jsonb_build_array(name, slug, image_url, public_metadata, role_set_key)"
     " from tenantry.tenants where ended_at is null",
     "users": "select id, jsonb_build_array(primary_email, first_name, last_name, username, image_url, external_id,"
@@ -241,12 +249,12 @@ _MIRRORED = {
 
 
 @contextmanager
-def clerk_world(database: Database, **options: Any) -> Iterator[World]:
+def clerk_world(database: Database, *, assumptions: Assumptions | None = None, **options: Any) -> Iterator[World]:
     """An empty Clerk and an empty mirror."""
     clock = Clock()
     emulator = Emulator(
         seed_data=EMPTY,
-        options=Options(rate_limits=False),
+        options=Options(rate_limits=False, assumptions=assumptions or Assumptions()),
         settings={"max_allowed_memberships": 0},
         clock=clock,
         **options,

@@ -7,6 +7,7 @@ import logging
 import random
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,14 +19,14 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import sessionmaker
 
 from conformance.pgbouncer import bouncing
-from databases import Database, Server
+from databases import APP, SUPERUSER, Database, Server
 from instance import Document, World, fresh_database, gone, joined, removed, settings, signer
 from sql.clerk_objects import event, user
 from telling import consumer, telling, titles, until
 from tenantry import changes, mirror
 from tenantry.changes import Announcer, Change, make_consumer
 from tenantry.context import current_tenant
-from tenantry.errors import ConfigurationError, NoTenant
+from tenantry.errors import ConfigurationError, NoTenant, TenantryError
 from tenantry.fastapi import Tenantry
 from tenantry.mirror import Call
 
@@ -400,6 +401,111 @@ async def test_a_lost_connection_is_no_lost_change(database: Database, caplog: p
         assert (titles(world), len(world.seen)) == (["held"], 2)
 
 
+async def test_an_async_handler_that_takes_too_long_is_cancelled_and_has_failed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "ATTEMPTS", 2)
+
+    def register(world: World) -> None:
+        @world.tenancy.on("member.joined", timeout=0.3)
+        async def hang(change: Change, session: Any) -> None:
+            world.seen.append(change.user_id)
+            session.add(Document(title="half"))
+            await session.flush()
+            await asyncio.sleep(60)
+
+    async with telling(database, register) as world:
+        await world.deliver(joined())
+        await until(lambda: consumer(world, "hang")["state"] == "parked")
+        assert "took longer than 0.3 seconds" in consumer(world, "hang")["error"]
+        assert (titles(world), world.seen) == ([], ["user_1"] * 2)
+
+
+def _sleep(world: World, session: Any) -> None:
+    """Hangs outside the database, until the test is over."""
+    assert world.app.state.over.wait(60)
+
+
+def _sleep_in_a_statement(world: World, session: Any) -> None:
+    session.execute(text("select pg_sleep(60)"))
+
+
+def _go_on_and_on(world: World, session: Any) -> None:
+    for _ in range(40):
+        session.execute(text("select pg_sleep(0.05)"))
+
+
+@pytest.mark.parametrize("hang", [_sleep, _sleep_in_a_statement, _go_on_and_on])
+async def test_a_thread_that_takes_too_long_commits_nothing_and_holds_up_no_other_worker(
+    database: Database, monkeypatch: pytest.MonkeyPatch, hang: Callable[[World, Any], None]
+) -> None:
+    monkeypatch.setattr(changes, "ATTEMPTS", 2)
+
+    def register(world: World) -> None:
+        world.app.state.over = threading.Event()
+
+        @world.tenancy.on("member.joined", timeout=0.5)
+        def late(change: Change, session: Any) -> None:
+            world.seen.append(change.user_id)
+            session.add(Document(title="late"))
+            session.flush()
+            hang(world, session)
+
+        @world.tenancy.on("member.joined")
+        def go_on(change: Change, session: Any) -> None:
+            session.add(Document(title="other"))
+
+    async with telling(database, register) as world:
+        await world.deliver(joined())
+        await until(lambda: consumer(world, "late")["state"] == "parked")
+        await until(lambda: titles(world) == ["other"])
+        world.app.state.over.set()
+        await asyncio.sleep(0.5)
+        assert (titles(world), world.seen) == (["other"], ["user_1"] * 2)
+
+
+async def test_a_thread_without_a_session_that_takes_too_long_has_failed_and_writes_no_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "ATTEMPTS", 1)
+    refused: list[BaseException] = []
+
+    def register(world: World) -> None:
+        world.app.state.over = threading.Event()
+
+        @world.tenancy.on("member.joined", timeout=0.3)
+        def late(change: Change) -> None:
+            assert world.app.state.over.wait(60)
+            try:
+                with world.sync_sessions.begin() as session:
+                    session.add(Document(title="late"))
+            except TenantryError as error:
+                refused.append(error)
+
+    async with telling(database, register) as world:
+        await world.deliver(joined())
+        await until(lambda: consumer(world, "late")["state"] == "parked")
+        world.app.state.over.set()
+        await until(lambda: refused)
+        assert "has been dealt with" in str(refused[0])
+        assert titles(world) == []
+
+
+async def test_a_shorter_limit_of_the_login_is_left_alone(database: Database) -> None:
+    def register(world: World) -> None:
+        @world.tenancy.on("member.joined", timeout=90)
+        async def look(change: Change, session: Any) -> None:
+            names = ("statement_timeout", "idle_in_transaction_session_timeout")
+            world.seen.append([await session.scalar(text(f"show {name}")) for name in names])
+
+    with database.connect(SUPERUSER) as connection:
+        connection.execute(f"alter role {APP} in database {database.name} set statement_timeout = '4s'")
+    async with telling(database, register) as world:
+        await world.deliver(joined())
+        await until(lambda: world.seen)
+        assert world.seen == [["4s", "90s"]]
+
+
 # --- many workers -----------------------------------------------------------------------------------------------------
 
 
@@ -546,6 +652,8 @@ def keyword(*, change: Change) -> None: ...
         (lambda change: None, ["*"], {}, "no name"),
         (one, ["*"], {"name": "x" * 201}, "no name"),
         (one, ["*"], {"start": "yesterday"}, "cannot start from 'yesterday'"),
+        (one, ["*"], {"timeout": 0}, "cannot have 0 seconds"),
+        (one, ["*"], {"timeout": float("nan")}, "cannot have nan seconds"),
     ],
 )
 def test_what_cannot_be_a_handler_is_refused_in_a_sentence(handler: Any, kinds: Any, options: Any, said: str) -> None:

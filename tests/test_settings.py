@@ -89,6 +89,14 @@ def test_the_publishable_key_names_the_issuer(key: str) -> None:
     assert Settings.from_env({"CLERK_PUBLISHABLE_KEY": key}).issuers == (f"https://{HOST}",)
 
 
+def test_another_publishable_key_names_another_issuer_unless_one_was_given() -> None:
+    other = "pk_test_" + base64.b64encode(b"other.clerk.accounts.dev$").decode()
+    derived = Settings.from_env({"CLERK_PUBLISHABLE_KEY": PUBLISHABLE_KEY})
+    assert derived.replace(publishable_key=other).issuers == ("https://other.clerk.accounts.dev",)
+    given = derived.replace(issuers="https://clerk.example.com")
+    assert given.replace(publishable_key=other).issuers == ("https://clerk.example.com",)
+
+
 @pytest.mark.parametrize(
     ("key", "suffix"),  # as getCookieSuffix of @clerk/shared 4.41.0 answers
     [(PUBLISHABLE_KEY, "GS7nYzmc"), ("pk_test_Y2xlcmsuZXhhbXBsZS5jb20k", "l2OS3d9k"), ("pk_test_ZS5mJA==", "ecGzgC-W")],
@@ -141,8 +149,13 @@ def test_an_override_wins_as_text_or_as_a_value() -> None:
     settings = Settings.from_env(environ, token_leeway=9, authorized_parties="HTTP://localhost:80/")
     assert (settings.token_leeway, settings.authorized_parties) == (9, frozenset({"http://localhost"}))
     assert Settings.from_env(environ, database_url=None).database_url is None
+    assert settings.replace(reconcile="15m", token_leeway=None) == Settings.from_env(
+        environ, token_leeway=9, authorized_parties="http://localhost", reconcile=900
+    )
     with pytest.raises(ConfigurationError, match="tokn_leeway"):
         Settings.from_env({}, tokn_leeway=1)
+    with pytest.raises(ConfigurationError, match="tokn_leeway"):
+        settings.replace(tokn_leeway=1)
     with pytest.raises(ConfigurationError, match="TENANTRY_TOKEN_LEEWAY"):
         Settings.from_env({}, token_leeway="soon")
 
@@ -259,6 +272,7 @@ def test_an_origin_is_normalised_as_a_browser_sends_it(origin: str, normal: str)
 def test_how_often_to_reconcile_is_a_time(text: str, seconds: int) -> None:
     assert Settings.from_env({"TENANTRY_RECONCILE": text}).reconcile == seconds
     assert Settings.from_env({}, reconcile=text).reconcile == seconds
+    assert Settings.from_env({"TENANTRY_SILENCE": text}).silence == seconds
 
 
 @pytest.mark.parametrize("text", ["15", "m", "-1m", "30s", "8d", "1.5h", "0m"])

@@ -576,6 +576,20 @@ def test_from_env_reads_the_environment_and_takes_overrides(
         Tenantry.from_env(colour="blue")
 
 
+def test_a_setting_may_be_an_argument_beside_others_or_the_environment(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Tenantry(settings(database, secret_key="sk_test_x"), reconcile="15m")
+    assert (given.settings.reconcile, given.settings.database_url) == (900, database.dsn())
+    key = "pk_test_aGFwcHktb3R0ZXItMTIuY2xlcmsuYWNjb3VudHMuZGV2JA"
+    environ = {"DATABASE_URL": database.dsn(), "CLERK_SECRET_KEY": "sk_test_x", "CLERK_PUBLISHABLE_KEY": key}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert Tenantry(reconcile="15m").settings == Tenantry.from_env(reconcile="15m").settings
+    with pytest.raises(ConfigurationError, match="TENANTRY_RECONCILE"):
+        Tenantry(settings(database), reconcile="sometimes")
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 

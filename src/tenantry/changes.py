@@ -11,6 +11,9 @@ Whoever finds the row locked, or not where it was read to be, leaves it alone. T
 without a leader, a session's lock or a clock, and so behind a pooler too. A worker that dies loses its connection, the
 server rolls back, and the others, who look again a few times a second while somebody is at it, take over.
 
+A handler has a limit of time. Past it an async one is cancelled. A thread cannot be: it may go on, but not commit, and
+where it does nothing any more the server ends its transaction, so that the consumer is not held up.
+
 A failed attempt has left nothing. It is counted in a transaction of its own; the next comes after a pause that doubles,
 and after the last the consumer is parked, until a person resumes it or skips the change. Others are not concerned.
 
@@ -27,10 +30,12 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from random import uniform
+from threading import Event, Thread
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -56,6 +61,7 @@ _PATTERNS = KINDS | {f"{kind.partition('.')[0]}.*" for kind in KINDS} | {"*"}
 
 ATTEMPTS = 10  # the last is about nine minutes after the first
 BACKOFF_SECONDS = 1.0
+HANDLER_SECONDS = 30.0
 POLL_SECONDS = 2.0
 _BUSY_SECONDS = 0.4  # before asking again for a consumer that somebody else is at
 _OUTAGE_SECONDS = 5.0
@@ -63,6 +69,7 @@ _SPACING_SECONDS = 0.05  # between two announcements
 _UNREAD_SECONDS = 1.0  # the same while there are no consumers
 _GRACE_SECONDS = 10.0  # for a handler to finish when the app stops
 _PAGE = 200
+_DAY_SECONDS = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +94,17 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Consumer:
-    """A handler, by which name its position is kept, and what it takes: (change) or (change, session)."""
+    """A handler, by which name its position is kept, and what it takes: (change) or (change, session).
+
+    `timeout`: the seconds it has for a change.
+    """
 
     name: str
     kinds: tuple[str, ...]
     start: Start
     handler: Callable[..., Any]
     using: Any = None
+    timeout: float = HANDLER_SECONDS
 
     @property
     def waits(self) -> bool:
@@ -115,11 +126,14 @@ def make_consumer(
     name: str | None = None,
     start: Start = "now",
     using: Any = None,
+    timeout: float = HANDLER_SECONDS,
 ) -> Consumer:
-    """Raises ConfigurationError for kinds that never come, a start that is none, and a handler nobody can call."""
+    """Raises ConfigurationError for kinds that never come, for no start, no timeout, and a handler nobody can call."""
     wanted = check_kinds(kinds)
     if start not in ("now", "beginning"):
         raise ConfigurationError(f"A consumer cannot start from {start!r}.", hint="Write now or beginning.")
+    if not 0 < timeout <= _DAY_SECONDS:
+        raise ConfigurationError(f"A handler cannot have {timeout} seconds.", hint="Write 30, or at most a day's.")
     name = name or getattr(handler, "__name__", "")
     if not name or not name.isprintable() or len(name) > 200 or name == "<lambda>":
         raise ConfigurationError("A handler has no name to keep its position by.", hint="Write on(..., name='…').")
@@ -129,7 +143,7 @@ def make_consumer(
             f"The handler {name} takes {', '.join(one.name for one in taken) or 'nothing'}.",
             hint="It takes the change, or the change and a session.",
         )
-    return Consumer(name=name, kinds=wanted, start=start, handler=handler, using=using)
+    return Consumer(name=name, kinds=wanted, start=start, handler=handler, using=using, timeout=timeout)
 
 
 def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -246,12 +260,13 @@ class Announcer:
 class _Turn(Scope):
     """Enters the transaction in which a change is dealt with: the first to begin moves the consumer, others do not."""
 
-    def __init__(self, consumer: str, change: Change, after: int) -> None:
+    def __init__(self, consumer: Consumer, change: Change, after: int) -> None:
         tenant_id = change.tenant_id
         super().__init__(
-            key=(str(tenant_id) if tenant_id else None, None), entry=mirror.enter_change(consumer, change.pos, after)
+            key=(str(tenant_id) if tenant_id else None, None),
+            entry=mirror.enter_change(consumer.name, change.pos, after, seconds=consumer.timeout),
         )
-        reason = f"change {change.pos} for consumer {consumer}"
+        reason = f"change {change.pos} for consumer {consumer.name}"
         self._later = mirror.set_tenant_by_id(tenant_id, reason, None) if tenant_id else mirror.no_tenant()
 
     def admit(self, answer: str) -> Any:
@@ -332,7 +347,7 @@ class _Worker:
 
     async def _tell(self, change: Change, after: int) -> None:
         """The transaction of a change. Raises _HandlerFailed, or what kept the transaction from beginning."""
-        turn = _Turn(self._consumer.name, change, after)
+        turn = _Turn(self._consumer, change, after)
         try:
             with use_scope(turn):
                 await self._call(change)
@@ -340,7 +355,7 @@ class _Worker:
             task = asyncio.current_task()
             if not turn.entered or (task is not None and task.cancelling()):
                 raise
-            raise _HandlerFailed(error) from error
+            raise _HandlerFailed(_first_told(error)) from error
         finally:
             turn.error = NoTenant(
                 "The change that this code was called for has been dealt with.",
@@ -351,18 +366,31 @@ class _Worker:
         one = self._consumer
         transaction = self._begin()
         if isinstance(transaction, AbstractContextManager):
-            await asyncio.to_thread(self._call_blocking, transaction, change)
+            late = Event()
+            try:
+                await self._in_time(_in_a_thread(self._call_blocking, transaction, change, late))
+            finally:
+                late.set()
             return
         async with transaction as handle:
             arguments = (change, handle) if one.takes_handle else (change,)
-            if one.waits:
-                await one.handler(*arguments)
-            else:
-                await asyncio.to_thread(one.handler, *arguments)
+            await self._in_time(one.handler(*arguments) if one.waits else _in_a_thread(one.handler, *arguments))
 
-    def _call_blocking(self, transaction: AbstractContextManager[Any], change: Change) -> None:
+    def _call_blocking(self, transaction: AbstractContextManager[Any], change: Change, late: Event) -> None:
         with transaction as handle:
             self._consumer.handler(change, handle)
+            if late.is_set():  # and counted as a failure
+                raise _TooSlow(self._consumer.timeout)
+
+    async def _in_time(self, work: Awaitable[None]) -> None:
+        limit = asyncio.timeout(self._consumer.timeout)
+        try:
+            async with limit:
+                await work
+        except TimeoutError:
+            if limit.expired():
+                raise _TooSlow(self._consumer.timeout) from None
+            raise
 
     async def _fail(self, pos: int, error: BaseException) -> float:
         """Counts a failed attempt; seconds until the next may come."""
@@ -371,6 +399,11 @@ class _Worker:
         said = _describe(error, one.handler)
         call = mirror.fail_consumer(one.name, pos, said, attempts=ATTEMPTS, backoff=BACKOFF_SECONDS)
         told = mirror.decode(await self._run(call))
+        patience = one.timeout + _OUTAGE_SECONDS if isinstance(error, _TooSlow) else 0
+        while not told["attempts"] and patience > 0:  # its thread is still in the transaction
+            await asyncio.sleep(_BUSY_SECONDS)
+            patience -= _BUSY_SECONDS
+            told = mirror.decode(await self._run(call))
         if told["parked"]:
             log.error(
                 "the consumer %r is parked: its handler failed %d times at change %d. Next: tenantry changes list",
@@ -387,6 +420,49 @@ class _Worker:
         if not self._warned:
             log.warning("the consumer %r cannot be told (%s): trying again", self._consumer.name, type(error).__name__)
             self._warned = True
+
+
+async def _in_a_thread(function: Callable[..., Any], *arguments: Any) -> None:
+    """As asyncio.to_thread, in a thread of its own: one that hangs holds up no other, nor the end of the process."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[BaseException | None] = loop.create_future()
+    context = copy_context()
+
+    def settle(error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result(error)
+
+    def work() -> None:
+        error = None
+        try:
+            context.run(function, *arguments)
+        except BaseException as raised:  # noqa: BLE001  whoever waits raises it
+            error = raised
+        with suppress(RuntimeError):  # nobody waits any more, and the loop is closed
+            loop.call_soon_threadsafe(settle, error)
+
+    Thread(target=work, name="tenantry-handler", daemon=True).start()
+    error = await ended
+    if error is not None:
+        raise error
+
+
+class _TooSlow(ConfigurationError):
+    """The handler took longer than it may."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The handler took longer than {seconds:g} seconds.",
+            hint="on(..., timeout=…) gives it longer; what takes long is better done by a job that the handler writes.",
+        )
+
+
+def _first_told(error: BaseException) -> BaseException:
+    """The error itself, or that the handler took too long, where what was under way failed to roll back besides."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, _TooSlow):
+        cause = cause.__context__
+    return cause or error
 
 
 class _HandlerFailed(Exception):

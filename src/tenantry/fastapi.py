@@ -116,9 +116,12 @@ def requires(
 class Tenantry(StarletteTenantry):
     """Everything a FastAPI app needs, from its settings: see `tenantry.starlette.Tenantry`."""
 
-    def install(self, app: FastAPI, *, webhook_path: str = WEBHOOK_PATH) -> None:
-        """Adds the middleware, the handler of Tenantry's errors and the webhook endpoint, and documents the errors."""
-        super().install(app, webhook_path=webhook_path)
+    def install(self, app: FastAPI, *, webhook_path: str = WEBHOOK_PATH, health: str | None = None) -> None:
+        """Adds the middleware, the handler of Tenantry's errors and the webhook endpoint, and documents the errors.
+
+        `health`: a path, if you like, for `show_health`.
+        """
+        super().install(app, webhook_path=webhook_path, health=health)
         app.openapi = _documenting(app.openapi)  # type: ignore[method-assign]
 
 

@@ -111,9 +111,10 @@ def advance_consumer(name: str, pos: int, after: int) -> Call:
     return Call("advance_consumer_v1", ("text", "bigint", "jsonb"), (name, str(pos), encode({"after": after})))
 
 
-def enter_change(name: str, pos: int, after: int) -> Call:
-    """The same, and enters the tenant that the change concerns."""
-    return Call("enter_change_v1", ("text", "bigint", "jsonb"), (name, str(pos), encode({"after": after})))
+def enter_change(name: str, pos: int, after: int, *, seconds: float) -> Call:
+    """The same, and enters the tenant that the change concerns. The server ends what does nothing for so long."""
+    options = {"after": after, "timeout": max(1, round(seconds * 1000))}
+    return Call("enter_change_v1", ("text", "bigint", "jsonb"), (name, str(pos), encode(options)))
 
 
 def fail_consumer(name: str, pos: int, error: str, *, attempts: int, backoff: float) -> Call:
@@ -150,6 +151,63 @@ def record_events(deliveries: Iterable[Delivery], *, keep_private_metadata: bool
         for one in group
     ]
     return Call("record_events_v1", ("jsonb", "text[]"), (encode(batch), [one.body for one in group]))
+
+
+def list_events(options: Mapping[str, Any]) -> Call:
+    """Deliveries in the inbox: see `sql/functions/list_events_v1.sql`."""
+    return Call("list_events_v1", ("jsonb",), (encode(options),))
+
+
+def read_event(message_id: str) -> Call:
+    """One delivery, whole, with what it changed."""
+    return Call("read_event_v1", ("text",), (message_id,))
+
+
+def replay_events(ids: Iterable[str], *, keep_private_metadata: bool = False) -> Call:
+    """Merges deliveries of the inbox again: see `sql/functions/replay_events_v1.sql`."""
+    options = {"keep_private_metadata": keep_private_metadata}
+    return Call("replay_events_v1", ("text[]", "jsonb"), (list(ids), encode(options)))
+
+
+def forget_events(before: str, *, limit: int | None = None, dry_run: bool = False) -> Call:
+    """Deletes deliveries received before a time that were no dead letters; answers {"forgotten", "busy"?}."""
+    options = {"limit": limit, "dry_run": dry_run} if limit else {"dry_run": dry_run}
+    return Call("forget_events_v1", ("timestamptz", "jsonb"), (before, encode(options)))
+
+
+def discard_letters(ids: Iterable[str]) -> Call:
+    """Deletes dead letters and refused deliveries; answers {"discarded": [message ids]}."""
+    return Call("discard_letters_v1", ("text[]",), (list(ids),))
+
+
+def list_tenants(options: Mapping[str, Any]) -> Call:
+    """Tenants, a thousand at a time: see `sql/functions/list_tenants_v1.sql`."""
+    return Call("list_tenants_v1", ("jsonb",), (encode(options),))
+
+
+def list_isolated() -> Call:
+    """The isolated tables and the foreign keys that lead to them."""
+    return Call("list_isolated_v1", (), ())
+
+
+def bypass_tenant(reason: str) -> Call:
+    """Opens every tenant to the transaction it is called in."""
+    return Call("bypass_tenant_v1", ("text",), (reason,))
+
+
+def end_tenant(tenant: str, *, dry_run: bool = False) -> Call:
+    """Makes the end of a deleted tenant final."""
+    return Call("end_tenant_v1", ("text", "jsonb"), (tenant, encode({"dry_run": dry_run})))
+
+
+def purge_tenant(tenant: str, after: int, limit: int) -> Call:
+    """Deletes the next part of what mirror, inbox and feed hold of a deleted tenant."""
+    return Call("purge_tenant_v1", ("text", "jsonb"), (tenant, encode({"after": after, "limit": limit})))
+
+
+def erase_user(user_id: str, emails: Iterable[str] = ()) -> Call:
+    """Removes what mirror, inbox and feed hold of a person who is gone."""
+    return Call("erase_user_v1", ("text", "jsonb"), (user_id, encode({"emails": list(emails)})))
 
 
 def set_role_permissions(map: Mapping[str, Iterable[str]]) -> Call:
@@ -212,6 +270,21 @@ def explain_drift(drift: Iterable[Mapping[str, Any]], observed_at: int) -> Call:
     """The likely cause of each drift, by id."""
     told = [{"id": each["id"], "changed_at": each["changed_at"]} for each in drift]
     return Call("explain_drift_v1", ("jsonb", "bigint"), (encode(told), str(observed_at)))
+
+
+def status() -> Call:
+    """What there is to know of mirror, inbox and feed: `tenantry.status.read_facts` reads the answer."""
+    return Call("status_v1", (), ())
+
+
+def watch_silence(after: float, every: float) -> Call:
+    """Whether it is on the caller to ask Clerk, after so many seconds without a delivery."""
+    return Call("watch_silence_v1", ("jsonb",), (encode({"after": after, "every": every}),))
+
+
+def raise_silence(since: str, changed_at: int) -> Call:
+    """Raises the alarm of a silence, once."""
+    return Call("raise_silence_v1", ("jsonb",), (encode({"since": since, "changed_at": changed_at}),))
 
 
 def read_outcomes(answer: str) -> list[Outcome]:

@@ -10,7 +10,7 @@ import os
 import re
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -54,6 +54,8 @@ class Settings:
     job_secrets: tuple[str, ...] = field(default=(), repr=False)
     clerk_budget: int = 60
     reconcile: int = 0
+    silence: int = 3600
+    retention: int = 90 * 24 * 60 * 60
     proxy_url: str | None = None
     sign_in_url: str | None = None
     sign_up_url: str | None = None
@@ -80,14 +82,25 @@ class Settings:
 
         An override is a field's value, or the text its variable would hold. Raises ConfigurationError.
         """
+        given = cls._read_overrides(overrides)
+        values = {name: reader(environ) for name, reader in _READERS.items()} | given
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+    def replace(self, **overrides: Any) -> Settings:
+        """These settings with some changed; an override is as in `from_env`, and None changes nothing."""
+        given = {name: value for name, value in self._read_overrides(overrides).items() if value is not None}
+        derived = {"issuers": ()} if self.issuers == (f"https://{self.frontend_host}",) else {}
+        return replace(self, **derived | given)
+
+    @classmethod
+    def _read_overrides(cls, overrides: Mapping[str, Any]) -> dict[str, Any]:
         unknown = overrides.keys() - {known.name for known in fields(cls)}
         if unknown:
             raise ConfigurationError(f"There is no setting named {', '.join(sorted(unknown))}.")
-        values = {name: reader(environ) for name, reader in _READERS.items()} | {
+        return {
             name: _READERS[name].parse_override(value) if isinstance(value, str) else value
             for name, value in overrides.items()
         }
-        return cls(**{name: value for name, value in values.items() if value is not None})
 
     @property
     def development(self) -> bool:
@@ -315,6 +328,16 @@ def _duration(text: str) -> int:
     return seconds
 
 
+def _retention(text: str) -> int:
+    """Seconds, from `90d`; 0 for `forever`. Not under a week: what Clerk's sender tries again must be known by then."""
+    found = re.fullmatch(r"([0-9]{1,5})d", text.lower())
+    if text.lower() in ("forever", "off", "0"):
+        return 0
+    if not found or not 7 <= int(found[1]) <= 36500:
+        raise ValueError("it is not a time from 7d to 36500d")
+    return int(found[1]) * _UNITS["d"]
+
+
 def _file(text: str) -> Path:
     path = Path(text)
     if "\0" in text or not path.is_file():
@@ -390,6 +413,8 @@ _READERS: Mapping[str, _Reader] = {
         ("TENANTRY_CLERK_BUDGET",), _whole(1, 100), "Write a percentage of Clerk's rate limit; 60 is usual."
     ),
     "reconcile": _Reader(("TENANTRY_RECONCILE",), _duration, "Write how often, like 15m or 6h; off for never."),
+    "silence": _Reader(("TENANTRY_SILENCE",), _duration, "Write a time without webhooks, like 1h; off for no alarm."),
+    "retention": _Reader(("TENANTRY_RETENTION",), _retention, "Write days, like 90d; forever to keep all deliveries."),
     "proxy_url": _Reader(
         ("CLERK_PROXY_URL",), _proxy_url, "Write a path like /__clerk, or an address, or leave it unset."
     ),

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
@@ -25,8 +27,8 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 from starlette.websockets import WebSocket, WebSocketState
 
-from tenantry import browser, database, mirror, proxy, roles, schema, webhooks
-from tenantry.changes import CHANNEL, Announcer, Consumer, Feed, Start, make_consumer
+from tenantry import browser, database, mirror, proxy, roles, schema, silence, status, webhooks
+from tenantry.changes import CHANNEL, HANDLER_SECONDS, Announcer, Consumer, Feed, Start, make_consumer
 from tenantry.clerk import find_keys
 from tenantry.context import Scope, TenantContext, scope_of, use_scope
 from tenantry.errors import (
@@ -49,6 +51,7 @@ from tenantry.inbox import Inbox
 from tenantry.notices import Notices
 from tenantry.pool import Pool
 from tenantry.reconcile import keep_reconciled
+from tenantry.retention import keep_retention
 from tenantry.settings import Settings, normalise_origin
 from tenantry.streams import Streams, close_code
 from tenantry.tokens import Verifier, token_from_headers
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from tenantry.asyncpg import ScopedPool as AsyncpgPool
     from tenantry.mirror import Outcome
     from tenantry.psycopg import AsyncScopedPool, ScopedPool
+    from tenantry.silence import Silence
     from tenantry.webhooks import Delivery
 
 _Factory = TypeVar("_Factory", bound="sessionmaker[Any] | async_sessionmaker[Any]")
@@ -80,14 +84,22 @@ _ORG_IN_PATH = re.compile(r"/orgs/([^/]+)")
 _STATIC = Path(__file__).parent / "static"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _RECONCILE_SECONDS = 60  # for a statement of a run: a look at the whole mirror takes longer than a webhook
+_HEALTH_SECONDS = 2  # for the database to answer; who asks is a monitor, and waits no longer than some seconds
+_FRESH_SECONDS = 1  # what was read serves whoever asks meanwhile
+_ALARM_SECONDS = 60  # for a handler of silence
 _BODY_SECONDS = 10  # a sender slower than this is not Svix
 _ANSWER_SECONDS = 12  # under the 15 after which Svix counts a delivery as failed
 
 
 class Tenantry:
-    """Everything an app needs, from its settings: middleware, lifespan, webhook endpoint, scoped sessions."""
+    """Everything an app needs, from its settings: middleware, lifespan, webhook endpoint, scoped sessions.
 
-    def __init__(self, settings: Settings) -> None:
+    Without `settings` they come from environment variables; keyword arguments (`reconcile="15m"`) win over both. Raises
+    ConfigurationError.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+        settings = Settings.from_env(**overrides) if settings is None else settings.replace(**overrides)
         if settings.database_url is None:
             raise ConfigurationError("No database is given.", hint="Set DATABASE_URL to postgresql://user@host/name.")
         if settings.reconcile and settings.secret_key is None:
@@ -105,18 +117,25 @@ class Tenantry:
         self._announcer = Announcer(self.pool.run)
         self._consumers: dict[str, Consumer] = {}
         self._scoped: list[Any] = []
+        self._silence_handlers: list[Callable[[Silence], Any]] = []
+        self._health = _Health(self)
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
         """From environment variables (`Settings.from_env`); keyword arguments win. Raises ConfigurationError."""
-        return cls(Settings.from_env(**overrides))
+        return cls(**overrides)
 
-    def install(self, app: Any, *, webhook_path: str = WEBHOOK_PATH) -> None:
-        """Adds the middleware, the handler of Tenantry's errors, the webhook endpoint and `/tenantry.js` to an app."""
+    def install(self, app: Any, *, webhook_path: str = WEBHOOK_PATH, health: str | None = None) -> None:
+        """Adds the middleware, the handler of Tenantry's errors, the webhook endpoint and `/tenantry.js` to an app.
+
+        `health`: a path, if you like, for `show_health`.
+        """
         app.add_middleware(TenantryMiddleware, tenancy=self)
         app.add_exception_handler(TenantryError, answer_error)
         app.add_route(webhook_path, self.receive_webhook, methods=["POST"])
         app.add_route(browser.SCRIPT_PATH, _send_script, methods=["GET"])
+        if health is not None:
+            app.add_route(health, self.show_health, methods=["GET"])
 
     def template_context(self, request: Request) -> dict[str, Any]:
         """For `Jinja2Templates(context_processors=[tenancy.template_context])`: `clerk`, the tags of a `browser.Page`.
@@ -160,18 +179,24 @@ class Tenantry:
         return scoped
 
     def on(
-        self, *kinds: str, name: str | None = None, using: Any = None, start: Start = "now"
+        self,
+        *kinds: str,
+        name: str | None = None,
+        using: Any = None,
+        start: Start = "now",
+        timeout: float = HANDLER_SECONDS,
     ) -> Callable[[_Handler], _Handler]:
         """A decorator for what is to be told of changes: `on("member.joined")`, `on("member.*", "user.deleted")`.
 
         The handler, async or not, takes a `Change`, and if it likes a session or connection of `using`, by default of
         what was given to `scoped`: it is in the tenant that the change concerns, and what is written through it
         happens once. `name` is what its position is kept by, by default the handler's own. `start`: from now on, or
-        from the beginning, when the database sees the name for the first time. Raises ConfigurationError.
+        from the beginning, when the database sees the name for the first time. `timeout`: the seconds it has for a
+        change; past them the attempt has failed. Raises ConfigurationError.
         """
 
         def register(handler: _Handler) -> _Handler:
-            consumer = make_consumer(handler, kinds, name=name, start=start, using=using)
+            consumer = make_consumer(handler, kinds, name=name, start=start, using=using, timeout=timeout)
             if consumer.name in self._consumers:
                 raise ConfigurationError(
                     f"Two handlers are called {consumer.name!r}.", hint="Give one a name: on(..., name='…')."
@@ -180,6 +205,19 @@ class Tenantry:
             return handler
 
         return register
+
+    def on_silence(self, handler: _Handler) -> _Handler:
+        """A decorator for what is to be told that webhooks have stopped: it takes a `Silence`, and is async or not.
+
+        It is called in one worker of however many, once a silence, when none has come for the time of the setting
+        `silence` and Clerk shows a change that should have been told. Raises ConfigurationError.
+        """
+        if not self.settings.silence or self.settings.secret_key is None:
+            raise ConfigurationError(
+                "Nobody notices when webhooks stop.", hint="Set CLERK_SECRET_KEY, and TENANTRY_SILENCE to a time."
+            )
+        self._silence_handlers.append(handler)
+        return handler
 
     async def identify(self, connection: HTTPConnection) -> Scope:
         """How this request's transactions enter their tenant; with the error to raise where they may not."""
@@ -221,6 +259,14 @@ class Tenantry:
         if told.outcome == "refused":
             raise DeliveryRefused(f"The delivery was refused: {told.error}.")
         return JSONResponse({"outcome": told.outcome, "message_id": told.message_id})
+
+    async def show_health(self, request: Request) -> Response:
+        """GET: the status as JSON, without names. 200, or 503 where something has failed or the database is away."""
+        found = await self._health.read()
+        checks = {check.name: {"level": check.level, "says": check.says} for check in found.checks}
+        content = {"status": found.level, "at": found.at.isoformat(timespec="seconds"), "checks": checks}
+        headers = {"Cache-Control": "no-store"}
+        return JSONResponse(content, status_code=503 if found.level == "fail" else 200, headers=headers)
 
     async def _submit(self, delivery: Delivery) -> Outcome:
         """Records the delivery, or says in time that it is not known to be; if it is after all, a retry finds it."""
@@ -310,6 +356,24 @@ class Tenantry:
         pool = Pool(self.settings.database_url or "", timeout=_RECONCILE_SECONDS)
         await keep_reconciled(self.settings, pool, self.settings.reconcile)
 
+    async def _keep_retention(self) -> None:
+        """Forgets old deliveries, unless the settings say that all are kept."""
+        if self.settings.retention:
+            await keep_retention(self.pool.run, self.settings.retention)
+
+    async def _watch_silence(self) -> None:
+        """Where there is a key to ask Clerk with, and the settings say after how long."""
+        if self.settings.silence and self.settings.secret_key is not None:
+            await silence.watch(self.settings, self.pool.run, self._tell_silence)
+
+    async def _tell_silence(self, told: Silence) -> None:
+        for handler in self._silence_handlers:
+            try:
+                async with asyncio.timeout(_ALARM_SECONDS):
+                    await (handler(told) if inspect.iscoroutinefunction(handler) else asyncio.to_thread(handler, told))
+            except Exception:
+                log.exception("a handler of silence failed")
+
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
         await asyncio.to_thread(check_database, self.settings)
@@ -318,20 +382,42 @@ class Tenantry:
             log.warning("TENANTRY_MEMBERSHIP_SOURCE=token: the mirror's denials are ignored")
         if not self.settings.webhook_signing_secrets:
             log.warning("CLERK_WEBHOOK_SIGNING_SECRET is not set: webhooks are answered 503, the mirror falls behind")
-        reconciling = asyncio.create_task(self._keep_reconciled())
+        self._health = _Health(self)  # an app may live again, in another event loop
+        work = (self._keep_reconciled(), self._keep_retention(), self._watch_silence())
+        background = [asyncio.create_task(one) for one in work]
         try:
             async with self._telling():
                 yield
         finally:
-            reconciling.cancel()
-            with suppress(asyncio.CancelledError):
-                await reconciling
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await self.streams.close()
             await self._inbox.drain()
             await self._announcer.close()
             await self.pool.close()
             if self.frontend is not None:
                 await self.frontend.close()
+
+
+class _Health:
+    """Reads the status at most once a second, however many ask."""
+
+    def __init__(self, tenancy: Tenantry) -> None:
+        self._tenancy = tenancy
+        self._reading = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._status: status.Status | None = None
+
+    async def read(self) -> status.Status:
+        async with self._reading:
+            if self._status is None or time.monotonic() - self._read_at >= _FRESH_SECONDS:
+                every = self._tenancy.settings.reconcile
+                self._status = await status.gather(
+                    self._tenancy.pool.run, reconcile_every=every, within=_HEALTH_SECONDS
+                )
+                self._read_at = time.monotonic()
+            return self._status
 
 
 def _begin(given: Any, pool: Pool | None = None) -> Any:

@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "reconcile.md").read_text(encoding="utf-8")
 def test_the_page_names_every_option() -> None:
     command = typer.main.get_group(app).commands["reconcile"]
     options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
-    told = set(re.findall(r"(--[a-z]+(?:-[a-z]+)*)", PAGE))
+    told = set(re.findall(r"(--[a-z]+(?:-[a-z]+)*)", re.sub(r"`tenantry events [^`]*`", "", PAGE)))
     assert told == options - {"--help"}
 
 

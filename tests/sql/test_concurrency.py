@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -115,8 +116,72 @@ def left_twice(database: Database, mirror: Mirror) -> int:
         other.start()
         wait_until(mirror, other)
         connection.commit()
-        other.join()
+        other.join(30)
     return mirror.kinds().count("member.left")
+
+
+def end_at_once(database: Database, mirror: Mirror, one: Act, other: Act) -> list[str]:
+    """The kinds of changes where a member's organization and the user end in two transactions at the same time."""
+    mirror.deliver(event("organizationMembership.created", membership()))
+    with database.connect(autocommit=False) as connection:
+        one(Mirror(connection))
+        beside = threading.Thread(target=lambda: in_its_own(database, other))
+        beside.start()
+        wait_until(mirror, beside)
+        connection.commit()
+        beside.join(30)
+    mirror.check_feed()
+    return mirror.kinds()
+
+
+Act = Callable[[Mirror], Any]
+ORGANIZATION_ENDS: dict[str, Act] = {
+    "deleted": lambda app: app.deliver(
+        event("organization.deleted", deleted("organization", "org_1"), at=START + 50), "msg_organization"
+    ),
+    "absent": lambda app: app.merge_page("organizations", [], START + 50, absent=["org_1"]),
+}
+USER_ENDS: dict[str, Act] = {
+    "deleted": lambda app: app.deliver(event("user.deleted", deleted("user", "user_1"), at=START + 50), "msg_user"),
+    "absent": lambda app: app.merge_page("users", [], START + 50, absent=["user_1"]),
+}
+
+
+@pytest.mark.parametrize("organization_ends", ORGANIZATION_ENDS)
+@pytest.mark.parametrize("user_ends", USER_ENDS)
+@pytest.mark.parametrize("user_first", [True, False])
+def test_a_member_whose_organization_and_user_end_at_once_leaves_once(
+    database: Database, mirror: Mirror, organization_ends: str, user_ends: str, user_first: bool
+) -> None:
+    acts = [USER_ENDS[user_ends], ORGANIZATION_ENDS[organization_ends]]
+    assert end_at_once(database, mirror, *(acts if user_first else acts[::-1])).count("member.left") == 1
+
+
+def test_a_member_whose_organization_and_user_come_back_at_once_joins_once(database: Database, mirror: Mirror) -> None:
+    mirror.deliver(event("organizationMembership.created", membership()))
+    for kind, gone in (("users", "user_1"), ("organizations", "org_1")):
+        mirror.merge_page(kind, [], START + 50, absent=[gone])
+    back: list[Act] = [
+        lambda app: app.merge_page("users", [user()], START + 90),
+        lambda app: app.merge_page("organizations", [organization()], START + 90),
+    ]
+    with database.connect(autocommit=False) as connection:
+        back[0](Mirror(connection))
+        other = threading.Thread(target=lambda: in_its_own(database, back[1]))
+        other.start()
+        wait_until(mirror, other)
+        connection.commit()
+        other.join(30)
+    assert mirror.kinds().count("member.joined") == 2
+    mirror.check_feed()
+
+
+def test_if_parents_could_end_at_once_their_member_would_leave_twice(database: Database, mirror: Mirror) -> None:
+    source = mirror.one("select pg_get_functiondef('tenantry.merge_snapshots'::regproc)")
+    assert " union all select 1024 where turns" in source
+    mirror.run(source.replace(" union all select 1024 where turns", ""))
+    with pytest.raises(AssertionError, match=r"member\.left"):
+        end_at_once(database, mirror, ORGANIZATION_ENDS["deleted"], USER_ENDS["deleted"])
 
 
 def in_its_own(database: Database, act: Callable[[Mirror], Any]) -> None:
@@ -126,7 +191,8 @@ def in_its_own(database: Database, act: Callable[[Mirror], Any]) -> None:
 
 def wait_until(mirror: Mirror, thread: threading.Thread) -> None:
     """Until the thread is through, or waits for a lock."""
-    while thread.is_alive():
+    deadline = time.monotonic() + 30
+    while thread.is_alive() and time.monotonic() < deadline:
         if mirror.one("select exists (select from pg_locks where not granted)"):
             return
 
@@ -147,7 +213,7 @@ def test_a_member_joining_while_the_organization_comes_back_is_told_once(databas
         other.start()
         wait_until(mirror, other)
         connection.commit()
-        other.join()
+        other.join(30)
     assert mirror.state().members.keys() == {("org_1", "user_1"), ("org_1", "user_2")}
     mirror.check_feed()
 

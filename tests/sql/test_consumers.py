@@ -215,6 +215,7 @@ def test_who_read_long_ago_moves_nothing(mirror: Mirror, app: Mirror) -> None:
         "tenantry.read_consumer_v1('x', '{\"limit\": -1}')",
         "tenantry.enter_change_v1('x', 5, '{\"after\": 1}')",
         "tenantry.enter_change_v1('x', 5, '{}')",
+        'tenantry.enter_change_v1(\'x\', 5, \'{"after": 1, "timeout": "soon"}\')',
         "tenantry.advance_consumer_v1('x', null, '{\"after\": 0}')",
         "tenantry.fail_consumer_v1('x', 5, '{\"attempts\": 0}')",
         "tenantry.fail_consumer_v1('x', 5, '{\"backoff\": \"long\"}')",

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from tenantry import __version__
-from tenantry.cli import changes, db, emulator, instance, roles
+from tenantry.cli import changes, db, emulator, events, instance, roles, tenants, users
 from tenantry.cli.dev import dev
 from tenantry.cli.reconcile import reconcile
+from tenantry.cli.status import status
 from tenantry.errors import ConfigurationError, TenantryError
 
 FAILED = 1
@@ -27,9 +28,13 @@ app.add_typer(db.app, name="db")
 app.add_typer(roles.app, name="roles")
 app.add_typer(instance.app, name="instance")
 app.add_typer(changes.app, name="changes")
+app.add_typer(events.app, name="events")
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(users.app, name="users")
 app.add_typer(emulator.app, name="emulator")
 app.command()(dev)
 app.command()(reconcile)
+app.command()(status)
 
 
 def _print_version(wanted: bool) -> None:

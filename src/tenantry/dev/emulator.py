@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import socket
@@ -108,7 +109,18 @@ def open_emulator(
 def _show(screen: Screen, attempt: Attempt) -> None:
     answer = f" {attempt.status or attempt.error}" if attempt.number else ""  # a lost one was never sent
     again = f", again in {attempt.retry_in:.0f} s" if attempt.retry_in is not None else ""
-    screen.show_delivery(attempt.event_type, attempt.message_id, f"{attempt.outcome}{answer}{again}")
+    became = _read_outcome(attempt.excerpt)
+    outcome = f"{attempt.outcome}{answer}{again}" if became != "failed" else f"dead letter{answer}"
+    screen.show_delivery(attempt.event_type, attempt.message_id, outcome)
+
+
+def _read_outcome(excerpt: str) -> str | None:
+    """What Tenantry's endpoint says became of the event; another app's answer says nothing of the kind."""
+    try:
+        answer = json.loads(excerpt)
+    except ValueError:
+        return None
+    return str(answer.get("outcome")) if isinstance(answer, dict) else None
 
 
 def _curl_option(name: str, value: str) -> str:

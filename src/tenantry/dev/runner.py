@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from tenantry import database, mirror, roles
 from tenantry.dev.child import die_with_parent
 from tenantry.dev.emulator import LocalClerk, open_emulator
+from tenantry.dev.feed import following
 from tenantry.dev.local_database import LocalDatabase, open_database
 from tenantry.dev.screen import Screen, Summary
 from tenantry.dev.serving import address_of, claim_port, load_app, serve
@@ -78,6 +79,7 @@ def run(options: Options) -> None:
 
             def announce() -> None:
                 screen.show(_summarize(options, app_url, postgres, clerk))
+                stack.enter_context(following(postgres.app_url, screen))
                 clerk.release_webhooks()
 
             serve(app, app_socket, announce)

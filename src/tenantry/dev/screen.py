@@ -1,4 +1,4 @@
-"""What a development run prints: one screen when everything is up, then a line per webhook delivered."""
+"""What a development run prints: one screen when everything is up, then a line per webhook and per change it makes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Screen:
             for purpose, command in summary.next_steps:
                 self._console.print(Text(f"  # {purpose}", style="dim"))
                 self._console.print(f"  {command}", markup=False)
-        self._heading("Webhooks delivered (Ctrl-C stops everything)")
+        self._heading("Webhooks delivered, and what they change (Ctrl-C stops everything)")
 
     def show_delivery(self, event_type: str, message_id: str, outcome: str) -> None:
         """One attempt to deliver a webhook; `outcome` begins with `delivered` when it was."""
@@ -60,6 +60,12 @@ class Screen:
         line.append(f"{event_type:<32}")
         line.append(f"{outcome}  ", style="green" if outcome.startswith("delivered") else "red")
         self._console.print(line.append(message_id, style="dim"))
+
+    def show_change(self, kind: str, about: Sequence[str], cause: str) -> None:
+        """One change in the mirror, in the words of its feed; further in than the webhook that caused it."""
+        line = Text(f"  {time.strftime('%H:%M:%S')}    ", style="dim")
+        line.append(f"{kind:<30}", style="cyan")
+        self._console.print(line.append("  ".join(about)).append(f"  ({cause})", style="dim"))
 
     def say(self, sentence: str) -> None:
         self._console.print(Text(sentence, style="dim"))

@@ -29,6 +29,8 @@ end
 $$;
 create or replace trigger b_erase_deleted_user before insert or update on tenantry.users
   for each row execute function tenantry.erase_deleted_user();
+create or replace trigger b_empty_purged_tenant before update on tenantry.tenants
+  for each row when (old.purged_at is not null) execute function tenantry.empty_purged_tenant();
 create or replace trigger note_inserted after insert on tenantry.tenant_memberships
   referencing new table as new_rows for each statement execute function tenantry.note_members();
 create or replace trigger note_updated after update on tenantry.tenant_memberships

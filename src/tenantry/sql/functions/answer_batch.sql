@@ -21,8 +21,8 @@ begin
       message_id, type, instance_id, org_id, user_id, outcome, error_code, error, digest, occurred_at, data, body)
     select r.message_id, r.type, r.instance_id, r.org_id, r.user_id, r.outcome, r.error_code, r.error, r.digest, r.occurred_at, r.data, r.body
     from unnest(recorded) as r
-    on conflict (message_id) do update set  -- refused once, for its instance; judged again
-      outcome = excluded.outcome, error_code = excluded.error_code, error = excluded.error,
+    on conflict (message_id) do update set  -- refused once, for its instance, or replayed: judged again
+      instance_id = coalesce(excluded.instance_id, e.instance_id), occurred_at = coalesce(excluded.occurred_at, e.occurred_at), outcome = excluded.outcome, error_code = excluded.error_code, error = excluded.error,
       type = excluded.type, org_id = excluded.org_id, user_id = excluded.user_id, data = excluded.data, body = excluded.body;
     perform tenantry.erase_letters(users);
   end if;

@@ -4,6 +4,6 @@ create or replace function tenantry.describe(subject text, mirrored jsonb)
 returns jsonb language sql stable parallel safe as $$
   select case
     when subject = 'user' then jsonb_build_object('banned', mirrored -> 'banned')
-    else mirrored - '{revision,observed_at,content_hash,last_seen,last_absent,deleted_at,needs_refetch,ended_at,image_url,email_address}'::text[]
+    else mirrored - '{revision,observed_at,content_hash,last_seen,last_absent,deleted_at,needs_refetch,ended_at,purged_at,image_url,email_address}'::text[]
   end
 $$;

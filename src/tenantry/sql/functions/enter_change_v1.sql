@@ -2,6 +2,8 @@
 -- enters the tenant that the change concerns, for the app itself. The feed tells what was, so that an organization that
 -- has been deleted since is entered as well. A change that concerns no tenant leaves the transaction without one.
 --
+-- options: as advance_consumer_v1; "timeout": for how many ms a statement may run, or the transaction do nothing, before
+--          the server ends it
 -- returns: as advance_consumer_v1; where it answers {"taken": true}, no tenant is entered
 --
 -- Who may call: tenantry_app, as the first statement of a transaction. Raises TY002, TY003, TY010.
@@ -11,6 +13,13 @@ declare
   answer jsonb;
 begin
   perform tenantry.refuse_second_context();
+  if coalesce(options ->> 'timeout', '1') !~ '^[1-9]\d{0,8}$' then
+    perform tenantry.raise_error('TY010', 'timeout is a whole number of milliseconds');
+  end if;
+  perform set_config(name, options ->> 'timeout', true)  -- where the login's own is not shorter
+  from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout']) as name
+  where options ? 'timeout'
+    and current_setting(name)::interval not between interval '1 ms' and (options ->> 'timeout')::bigint * interval '1 ms';
   answer := tenantry.advance_consumer_v1(consumer, pos, options);
   if jsonb_typeof(answer -> 'context') = 'object' then
     raise log 'tenantry: tenant % set by id: change % for consumer %', answer #>> '{context,tenant_id}', pos, consumer;

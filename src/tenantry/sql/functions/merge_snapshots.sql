@@ -1,7 +1,9 @@
 -- Merges snapshots of every kind, parents before children; answers the ids of the objects that changed.
 -- Locks: advisory locks on (tenant), (user), (tenant, user), all at once and in order, so that the transitions written
 -- to `changes` are the real ones however many merge at a time: alone where it may begin, end or come back, or is a pair;
--- else shared. Then rows, table by table, each in key order.
+-- else shared. Tenants and users that may end or come back do so one transaction after the other: of two that have a
+-- member in common, each would find the other live, and both would tell that the member left. Then rows, table by
+-- table, each in key order.
 create or replace function tenantry.merge_snapshots(s tenantry.snapshots)
 returns text[] language plpgsql as $$
 #variable_conflict use_column
@@ -26,16 +28,19 @@ begin
                else pg_advisory_xact_lock_shared(hashtext('tenantry.merge'), bucket) end
   from (
     -- 1024 buckets: a page of 500 members must not fill the server's lock table.
-    select hashtext(name) & 1023 as bucket, bool_or(alone) as alone
+    select wanted.bucket, bool_or(alone) as alone
     from (
-      select 'tenant:' || t.id, k.id is null or t.deleted_at is not null or t.last_absent is not null or k.last_absent is not null
-        from unnest(s.tenants) as t left join tenantry.tenants as k on k.id = t.id
-      union all select 'user:' || u.id, u.deleted_at is not null or u.last_absent is not null or k.last_absent is not null
-        from unnest(s.users) as u left join tenantry.users as k on k.id = u.id
-      union all select name, false from unnest(shared) as name
-      union all select name, true from unnest(pairs) as name
-    ) as wanted(name, alone)
-    where name is not null
+      select hashtext('tenant:' || t.id) & 1023, k.id is null or turns, turns
+      from unnest(s.tenants) as t left join tenantry.tenants as k on k.id = t.id
+      cross join lateral (select num_nonnulls(t.deleted_at, t.last_absent, k.last_absent) > 0 as turns) as parent
+      union all
+      select hashtext('user:' || u.id) & 1023, turns, turns
+      from unnest(s.users) as u left join tenantry.users as k on k.id = u.id
+      cross join lateral (select num_nonnulls(u.deleted_at, u.last_absent, k.last_absent) > 0 as turns) as parent
+      union all select hashtext(name) & 1023, false, false from unnest(shared) as name where name is not null
+      union all select hashtext(name) & 1023, true, false from unnest(pairs) as name where name is not null
+    ) as named(bucket, alone, turns)
+    cross join lateral (select named.bucket union all select 1024 where turns) as wanted(bucket)
     group by 1 order by 1
   ) as locks;
 

@@ -31,6 +31,7 @@ create table tenantry.tenants (
   image_url       text,
   public_metadata jsonb,
   role_set_key    text,
+  purged_at       timestamptz,               -- when all its rows were deleted but this one, which keeps ids alone
   created_at      timestamptz,
   like tenantry.merge_columns including all,
   constraint tenants_is_an_organization_or_a_personal_account check (num_nonnulls(clerk_org_id, clerk_user_id) = 1)
@@ -117,6 +118,8 @@ create index permissions_by_key on tenantry.permissions (key);
 create index tenants_in_doubt on tenantry.tenants (id) where needs_refetch;
 create index users_in_doubt on tenantry.users (id) where needs_refetch;
 create index tenant_memberships_in_doubt on tenantry.tenant_memberships (id) where needs_refetch;
+create index invitations_in_doubt on tenantry.invitations (id) where needs_refetch;
+create index domains_in_doubt on tenantry.domains (id) where needs_refetch;
 
 -- The live members: membership, user and tenant all are, and no newer membership of the pair exists.
 create view tenantry.members with (security_invoker = true) as

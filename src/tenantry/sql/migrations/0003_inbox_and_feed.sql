@@ -13,6 +13,8 @@ create table tenantry.webhook_events (
   error       text,
   digest      bytea not null,                -- sha256 of the body: the same id with other bytes is refused
   conflicts   integer not null default 0,    -- how often that happened
+  replays     integer not null default 0,    -- how often it was merged again, see replay_events_v1 ...
+  replayed_at timestamptz,                   -- ... and when at last
   occurred_at timestamptz,                   -- Clerk's clock
   received_at timestamptz not null default clock_timestamp(),  -- ours
   data        jsonb,                         -- the event, for types the mirror uses; not of a deleted user
@@ -20,8 +22,19 @@ create table tenantry.webhook_events (
   constraint webhook_events_outcome check (outcome in ('applied', 'stale', 'ignored', 'failed', 'refused'))
 );
 create index webhook_events_by_time on tenantry.webhook_events (received_at);
+create index webhook_events_by_type on tenantry.webhook_events (type, received_at);
 create index webhook_events_of_user on tenantry.webhook_events (user_id) where data is not null or body is not null;
+create index webhook_events_of_organization on tenantry.webhook_events (org_id, received_at) where org_id is not null;
 create index webhook_events_dead_letters on tenantry.webhook_events (received_at) where outcome in ('failed', 'refused');
+
+-- The newest time without deliveries that was long enough to ask Clerk about: one row, see watch_silence_v1.
+create table tenantry.silence (
+  singleton  boolean primary key default true check (singleton),
+  since      timestamptz not null,           -- the delivery before it, or else the installation
+  asked_at   timestamptz not null,           -- when Clerk was asked last whether anything has changed
+  changed_at timestamptz,                    -- when something had, on Clerk's clock
+  raised_at  timestamptz                     -- when the alarm was raised: once
+);
 
 -- Sessions ended, removed or revoked: their tokens are refused until none can be valid any more.
 create table tenantry.ended_sessions (
