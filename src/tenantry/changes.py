@@ -380,7 +380,7 @@ class _Worker:
         with transaction as handle:
             self._consumer.handler(change, handle)
             if late.is_set():  # and counted as a failure
-                raise _TooSlow(self._consumer.timeout)
+                raise _TooSlow.than(self._consumer.timeout)
 
     async def _in_time(self, work: Awaitable[None]) -> None:
         limit = asyncio.timeout(self._consumer.timeout)
@@ -389,7 +389,7 @@ class _Worker:
                 await work
         except TimeoutError:
             if limit.expired():
-                raise _TooSlow(self._consumer.timeout) from None
+                raise _TooSlow.than(self._consumer.timeout) from None
             raise
 
     async def _fail(self, pos: int, error: BaseException) -> float:
@@ -450,8 +450,9 @@ async def _in_a_thread(function: Callable[..., Any], *arguments: Any) -> None:
 class _TooSlow(ConfigurationError):
     """The handler took longer than it may."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(
+    @classmethod
+    def than(cls, seconds: float) -> _TooSlow:
+        return cls(
             f"The handler took longer than {seconds:g} seconds.",
             hint="on(..., timeout=…) gives it longer; what takes long is better done by a job that the handler writes.",
         )
