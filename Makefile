@@ -8,7 +8,7 @@ BENCH := .venv-bench/bin
 BENCH_READY := .venv-bench/.ready
 SNIPPETS := $(wildcard tests/docs)
 
-.PHONY: dev test check bench attacks supported lock clean
+.PHONY: dev test check bench attacks supported web-suite lock clean
 
 dev: $(READY) ## PostgreSQL, the Clerk emulator and the example app, on this machine alone
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec tenantry dev --app documents.main:app --app-dir examples/documents/api \
@@ -29,6 +29,9 @@ attacks: $(READY) ## write the table of attacks in docs/isolation.md anew
 
 supported: $(READY) ## write SUPPORTED.md anew, from Clerk's specifications beside this checkout
 	@PYTHONPATH=tests $(BIN)/python -m emulator.specs.supported
+
+web-suite: $(READY) ## write the Next.js example's suite anew, as `tenantry init nextjs` does
+	@$(BIN)/tenantry init nextjs --dir examples/documents/web --by id --roles examples/documents/api/tenantry.toml --yes
 
 bench: $(BENCH_READY) ## what Tenantry costs, as ratios to floors; make bench ARGS="webhook --quick"
 	@PYTHONPATH="$${PYTHONPATH:-$(CURDIR)/src}" $(BENCH)/python -m benchmarks $(ARGS)

@@ -65,6 +65,16 @@ def test_the_wheel_holds_the_schema_and_the_types(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "docs"))]
 
 
+def test_the_wheel_holds_the_templates_and_nothing_that_was_built_beside_them(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if "/scaffold/" in name}
+    templates = ("nextjs/**/*.ts", "nextjs/**/*.tsx", "fastapi/*.py")
+    scaffold = ROOT / "src/tenantry/scaffold"
+    in_tree = {str(path.relative_to(ROOT / "src")) for pattern in templates for path in scaffold.glob(pattern)}
+    assert {f"tenantry/scaffold/nextjs/{name}" for name in ("proxy.ts", "clerk-multitenant/tenant.ts")} <= in_tree
+    assert in_tree <= names
+    assert not [name for name in names if "node_modules" in name or "generated/" in name]
+
+
 def test_the_base_install_needs_no_framework(wheel: Path) -> None:
     (metadata,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("METADATA")]
     required = re.findall(r"^Requires-Dist: (.*)$", zipfile.ZipFile(wheel).read(metadata).decode(), re.MULTILINE)

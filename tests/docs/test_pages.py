@@ -21,7 +21,7 @@ from tenantry.mirror import encode
 from tenantry.sqlalchemy import TenantScoped, scoped
 
 ORGANIZATION = "org_2abc"  # the one the pages name
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("README.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/*/README.md")]
 
 
 class Base(DeclarativeBase):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tenantry import __version__
-from tenantry.cli import changes, db, emulator, events, instance, roles, tenants, users
+from tenantry.cli import changes, db, emulator, events, init, instance, roles, tenants, users
 from tenantry.cli.dev import dev
 from tenantry.cli.reconcile import reconcile
 from tenantry.cli.status import status
@@ -32,6 +32,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(users.app, name="users")
 app.add_typer(emulator.app, name="emulator")
+app.add_typer(init.app, name="init")
 app.command()(dev)
 app.command()(reconcile)
 app.command()(status)

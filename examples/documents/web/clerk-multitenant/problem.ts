@@ -1,0 +1,22 @@
+/** Refusals of an API that knows Tenantry, as typed errors. They come as problem documents (RFC 9457). */
+import { errorFromProblem, type TenancyError } from "./errors";
+
+const REFUSALS = [401, 403, 409];
+
+/** The answer, unless it is a refusal of Tenantry's: that is told and thrown. Any other is the API's own. */
+export async function refuse(answer: Response, tell?: (error: TenancyError) => void): Promise<Response> {
+  if (!REFUSALS.includes(answer.status)) return answer;
+  const problem: unknown = await answer
+    .clone()
+    .json()
+    .catch(() => null);
+  if (!isOurs(problem)) return answer;
+  const error = errorFromProblem(problem, answer.status);
+  tell?.(error);
+  throw error;
+}
+
+function isOurs(problem: unknown): boolean {
+  if (typeof problem !== "object" || problem === null || !("code" in problem) || !("type" in problem)) return false;
+  return typeof problem.code === "string" && problem.type === `urn:tenantry:${problem.code}`;
+}

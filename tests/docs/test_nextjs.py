@@ -1,0 +1,114 @@
+"""The page on Next.js, followed from a fresh app to isolated rows, in both shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from browser.nextjs import start
+from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
+from docs.nextjs_app import API, DATABASE, PAGE, follow, make_fresh, read_section, write_files
+from emulator.world import serve
+from examples.deployment import deploy
+from scaffold.node import run
+from snippets import ROOT, blocks
+from tenantry import schema
+from tenantry.emulator.app import create_app
+from tenantry.emulator.emulator import Emulator
+
+COMMANDS = 10
+COMPILE_SECONDS = 240  # of a page that `next dev` is asked for first, on a busy machine
+
+
+@pytest.fixture
+def empty(servers: Callable[[int], Server]) -> Iterator[Database]:
+    server = servers(VERSIONS[-1])
+    made = server.create()
+    yield made
+    server.drop(made)
+
+
+def bearer(emulator: Emulator, url: str, user: str, organization: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {emulator.mint_token(user, organization, seconds=3600, authorized_party=url)}"}
+
+
+@pytest.mark.parametrize("shape", [DATABASE, API])
+def test_the_path_is_short(shape: str) -> None:
+    assert len(read_section(shape).commands) < COMMANDS
+
+
+@pytest.mark.requires("node", "npm")
+def test_a_fresh_app_gets_isolated_rows(empty: Database, open_tmp_path: Path) -> None:
+    section = read_section(DATABASE)
+    folder = make_fresh(open_tmp_path / "app")
+
+    def run_sql(text: str) -> None:
+        with empty.connect(SUPERUSER) as connection:
+            connection.execute(text.encode())
+
+    follow(folder, section, run_sql, owner_url=empty.dsn(SUPERUSER), app=APP)
+    write_files(folder, {"cached.ts": blocks(PAGE, "ts")[-1]})  # what it says of caches
+    run(folder, "next", "typegen")
+    run(folder, "tsc", "--noEmit")
+    with closing(Emulator()) as emulator, serve(create_app(emulator)) as clerk_url:
+        organizations = {found.name: found.id for found in emulator.store.state.organizations.values()}
+        acme, globex = organizations["Acme"], organizations["Globex"]
+        variables = emulator.instance.nextjs_environment(clerk_url) | {
+            "DATABASE_URL": empty.dsn(APP),
+        }
+        with start(folder, "dev", variables) as url:
+            ada = bearer(emulator, url, "ada@example.test", "Acme")
+            alan = bearer(emulator, url, "alan@example.test", "Globex")
+            client = httpx.Client(base_url=url, timeout=COMPILE_SECONDS, trust_env=False)
+            made = client.post(f"/orgs/{acme}/notes", json={"text": "Plans of Acme"}, headers=ada)
+            assert made.status_code == 201, made.text
+            assert "Plans of Acme" in client.get(f"/orgs/{acme}", headers=ada).text
+            of_globex = client.get(f"/orgs/{globex}", headers=alan)
+            assert (of_globex.status_code, "Plans of Acme" in of_globex.text) == (200, False)
+            mismatched = client.get(f"/orgs/{acme}", headers=alan)
+            assert (mismatched.status_code, "Plans of Acme" in mismatched.text) == (404, False)
+            refused = client.post(f"/orgs/{acme}/notes", json={"text": "Forged"}, headers=alan)
+            assert (refused.status_code, refused.json()["code"]) == (409, "organization_mismatch")
+    with empty.connect(APP) as connection, pytest.raises(psycopg.Error) as raised:
+        connection.execute("select text from notes")
+    assert raised.value.sqlstate == "TY001"
+
+
+@pytest.mark.requires("node", "npm")
+def test_a_fresh_app_in_front_of_fastapi_shows_its_rows(empty: Database, open_tmp_path: Path) -> None:
+    with empty.connect(SUPERUSER) as connection:
+        schema.install(connection, app_roles=[APP, OWNER])
+    with deploy(empty) as deployment:
+        ada, zoe = (deployment.clerk.user(name)["id"] for name in ("ada", "zoe"))
+        acme = deployment.clerk.organization("Acme", created_by=ada)["id"]
+        globex = deployment.clerk.organization("Globex", created_by=zoe)["id"]
+        deployment.settle()
+        with deployment.sign_in(ada, acme) as client:
+            client.post("/api/documents", json={"title": "Plans of Acme"}).raise_for_status()
+
+        folder = make_fresh(open_tmp_path / "app")
+        follow(folder, read_section(API), lambda text: None, api=deployment.url)
+        emulator = deployment.clerk.emulator
+        variables = emulator.instance.nextjs_environment(deployment.clerk.url) | {"TENANTRY_API_URL": deployment.url}
+        with start(folder, "dev", variables) as url:
+            client = httpx.Client(base_url=url, timeout=COMPILE_SECONDS, trust_env=False)
+            # FastAPI takes a Bearer token of any page; this one was made for its own.
+            own = client.get(f"/orgs/{acme}", headers=bearer(emulator, deployment.url, ada, acme))
+            assert (own.status_code, "Plans of Acme" in own.text) == (200, True)
+            others = client.get(f"/orgs/{globex}", headers=bearer(emulator, deployment.url, zoe, globex))
+            assert (others.status_code, "Plans of Acme" in others.text) == (200, False)
+            wrong = client.get(f"/orgs/{acme}", headers=bearer(emulator, deployment.url, zoe, globex))
+            assert (wrong.status_code, "Plans of Acme" in wrong.text) == (404, False)
+
+
+def test_every_name_of_the_suite_that_the_page_speaks_of_exists() -> None:
+    suite = Path(schema.__file__).parent / "scaffold" / "nextjs" / "clerk-multitenant"
+    text = (ROOT / PAGE).read_text(encoding="utf-8")
+    for file in re.findall(r"`([\w-]+(?:\.\w+)*\.tsx?)`", text):
+        assert (suite / file).exists() or file in ("proxy.ts", "middleware.ts", "error.tsx"), file
