@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from browser.test_example import Person, Stage
+from browser.stage import Person, Stage
 from scaffold.node import environment, furnish, run
 from tenantry.emulator.instance import derive_instance
 

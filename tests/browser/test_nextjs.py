@@ -19,7 +19,7 @@ from playwright.async_api import Page, Route, expect
 from browser import nextjs
 from browser.conftest import Contexts
 from browser.nextjs import Web
-from browser.test_example import (
+from browser.stage import (
     CHOICE,
     PASSWORD,
     SWITCHER,

@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from browser import nextjs
 from browser.conftest import Contexts
 from browser.nextjs import Web
-from browser.test_example import CHOICE, SWITCHER, Person, Visitor
+from browser.stage import CHOICE, SWITCHER, Person, Visitor
 from conftest import lack
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
 from docs.nextjs_app import API, follow, make_fresh, read_section
