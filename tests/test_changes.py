@@ -8,7 +8,9 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -462,6 +464,55 @@ async def test_a_thread_that_takes_too_long_commits_nothing_and_holds_up_no_othe
         world.app.state.over.set()
         await asyncio.sleep(0.5)
         assert (titles(world), world.seen) == (["other"], ["user_1"] * 2)
+
+
+async def test_a_thread_that_has_not_ended_is_not_called_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "ATTEMPTS", 3)
+
+    def register(world: World) -> None:
+        world.app.state.over = threading.Event()
+
+        @world.tenancy.on("member.joined", timeout=0.3)
+        def late(change: Change) -> None:
+            world.seen.append(change.user_id)
+            assert world.app.state.over.wait(60)
+
+    async with telling(database, register) as world:
+        await world.deliver(joined())
+        await until(lambda: consumer(world, "late")["state"] == "parked")
+        world.app.state.over.set()
+        assert "An earlier call of the handler has not ended yet" in consumer(world, "late")["error"]
+        assert world.seen == ["user_1"]
+
+
+async def _hold_up_the_loop(session: Any) -> None:
+    time.sleep(1)  # noqa: ASYNC251  that is the point
+
+
+async def _catch_its_cancellation(session: Any) -> None:
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("misbehave", [_hold_up_the_loop, _catch_its_cancellation])
+async def test_an_async_handler_that_cannot_be_cancelled_has_taken_too_long(
+    database: Database, monkeypatch: pytest.MonkeyPatch, misbehave: Callable[[Any], Any]
+) -> None:
+    monkeypatch.setattr(changes, "ATTEMPTS", 2)
+
+    def register(world: World) -> None:
+        @world.tenancy.on("member.joined", timeout=0.3)
+        async def stubborn(change: Change, session: Any) -> None:
+            session.add(Document(title="stubborn"))
+            await misbehave(session)
+
+    async with telling(database, register) as world:
+        await world.deliver(joined())
+        await until(lambda: consumer(world, "stubborn")["state"] == "parked")
+        assert "took longer than 0.3 seconds" in consumer(world, "stubborn")["error"]
+        assert titles(world) == []
 
 
 async def test_a_thread_without_a_session_that_takes_too_long_has_failed_and_writes_no_more(

@@ -750,6 +750,15 @@ async def test_a_dead_letter_is_named_as_the_cause(world: World) -> None:
     assert causes == {people[0]: "failed", people[1]: "never received"}
 
 
+async def test_what_may_have_been_forgotten_is_not_said_never_to_have_come(world: World) -> None:
+    _, people = await settle(world)
+    world.emulator.store.users.update(people[0], {"first_name": "Old"})
+    world.clock.pass_seconds(600)
+    world.mirror.run("insert into tenantry.retention (before) values (now() + interval '1 hour')")
+    report = await world.reconcile(dry_run=True)
+    assert {drift.cause for drift in report.drift} == {"forgotten or never received"}
+
+
 async def test_a_dry_run_does_not_repeat_an_organizations_end_for_its_members(world: World) -> None:
     org, _ = await settle(world)
     world.emulator.store.organizations.delete(org)

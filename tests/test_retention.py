@@ -1,4 +1,4 @@
-"""Retention: old deliveries go in the background, in batches, by one worker of many; dead letters stay."""
+"""Retention: old deliveries go in the background, in batches; dead letters and the last of each type stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from databases import SUPERUSER, Database, Server
 from instance import fresh_database, signer
 from signer import ISSUER
-from sql.clerk_objects import event
+from sql.clerk_objects import event, user
 from sql.mirror import Mirror
 from tenantry.errors import ConfigurationError, InvalidArgument
 from tenantry.pool import Pool
@@ -53,10 +53,42 @@ async def test_old_deliveries_go_in_batches_and_dead_letters_stay(database: Data
     assert left(database) == ["msg_dead", "msg_new"]
 
 
+async def test_the_last_of_each_type_stays_and_tells_how_long_it_has_been_quiet(database: Database) -> None:
+    with database.connect(SUPERUSER) as superuser:
+        mirror = Mirror(superuser)
+        mirror.deliver(event("user.created", user()), "msg_user")
+        mirror.run("update tenantry.webhook_events set received_at = received_at - interval '100 days'")
+        facts = mirror.one("select tenantry.status_v1()")
+        assert mirror.one("select tenantry.forget_events_v1(now() - interval '90 days')")["forgotten"] == 6
+        told = mirror.one("select tenantry.status_v1()")
+        assert [told[name] for name in ("seen", "heard_at", "silent_since")] == [
+            facts[name] for name in ("seen", "heard_at", "silent_since")
+        ]
+    assert left(database) == ["msg_dead", "msg_new", "msg_user"]
+
+
+async def test_an_app_that_is_often_redeployed_forgets_too(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    async def run(call: object) -> str:
+        return '{"forgotten": 0}'
+
+    monkeypatch.setattr("tenantry.retention.asyncio.sleep", note)
+    with pytest.raises(asyncio.CancelledError):
+        await keep_retention(run, 90 * DAY)
+    assert 30 <= pauses[0] <= 60
+    assert all(1800 <= pause <= 3600 for pause in pauses[1:])
+
+
 async def test_workers_forget_in_the_background_and_share_the_work(database: Database) -> None:
     pool = Pool(database.dsn())
     await pool.open()
-    workers = [asyncio.create_task(keep_retention(pool.run, 90 * DAY, every=0.05)) for _ in range(4)]
+    workers = [asyncio.create_task(keep_retention(pool.run, 90 * DAY, every=0.05, first=0.05)) for _ in range(4)]
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             while len(left(database)) > 2:
@@ -73,7 +105,7 @@ async def test_workers_forget_in_the_background_and_share_the_work(database: Dat
 async def test_an_app_forgets_old_deliveries_unless_it_keeps_all(
     database: Database, monkeypatch: pytest.MonkeyPatch, retention: str
 ) -> None:
-    monkeypatch.setattr("tenantry.starlette.keep_retention", partial(keep_retention, every=0.05))
+    monkeypatch.setattr("tenantry.starlette.keep_retention", partial(keep_retention, every=0.05, first=0.05))
     given = {"CLERK_JWT_KEY": signer().pem, "CLERK_ISSUER": ISSUER}
     settings = Settings.from_env(given, database_url=database.dsn(), retention=retention)
     async with Tenantry(settings).lifespan(), asyncio.timeout(WAIT_SECONDS):

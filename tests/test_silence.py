@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from databases import Server
 from instance import fresh_database, settings
 from reconciling import World, clerk_world
 from tenantry import mirror
+from tenantry.alarm import Alarm
 from tenantry.errors import ConfigurationError, WrongInstance
 from tenantry.fastapi import Tenantry
 from tenantry.silence import Silence, ask_clerk
@@ -105,6 +108,33 @@ async def test_a_change_of_nothing_the_mirror_keeps_is_none(world: World) -> Non
     assert await ask(world) is None
 
 
+async def test_a_lost_change_is_found_behind_a_newer_one_that_need_not_be_told(world: World) -> None:
+    [ada] = world.emulator.store.state.users.values()
+    ben = world.user("ben")
+    world.deliver_all()
+    world.mirror.run("update tenantry.webhook_events set received_at = now(), occurred_at = now()")
+    world.clock.pass_seconds(60)
+    world.emulator.store.users.update(ada.id, {"first_name": "Lost"})
+    world.clock.pass_seconds(5)
+    world.emulator.store.users.update(ben, {"private_metadata": {"seen": True}})
+    world.clock.pass_seconds(300)
+    asked = len(world.faults.asked)
+    assert await ask(world) is not None
+    assert len(world.faults.asked) == asked + 4
+
+
+async def test_deliveries_that_are_forgotten_raise_no_alarm(world: World) -> None:
+    world.mirror.run("update tenantry.migrations set applied_at = now() - interval '200 days'")
+    world.mirror.run(
+        "update tenantry.webhook_events"
+        " set received_at = received_at - interval '95 days', occurred_at = occurred_at - interval '95 days'"
+    )
+    facts = "select tenantry.silent_since()"
+    since = world.mirror.one(facts)
+    assert world.mirror.one("select tenantry.forget_events_v1(now() - interval '90 days')")["forgotten"] >= 0
+    assert world.mirror.one(facts) == since
+
+
 async def test_asking_changes_nothing(world: World) -> None:
     rows = "select count(*) from tenantry.changes", "select count(*) from tenantry.users"
     before = [world.mirror.one(query) for query in rows]
@@ -168,6 +198,48 @@ async def test_an_async_handler_is_awaited_and_one_that_fails_harms_no_other(
         async with asyncio.timeout(30):
             await told.wait()
     assert "a handler of silence failed" in caplog.text
+
+
+class Pager:
+    def __init__(self) -> None:
+        self.told: list[Silence] = []
+
+    async def __call__(self, silence: Silence) -> None:
+        self.told.append(silence)
+
+
+SILENCE = Silence(since=datetime(2026, 5, 1, tzinfo=UTC), changed_at=datetime(2026, 5, 1, 1, tzinfo=UTC))
+
+
+async def test_an_object_with_an_async_call_is_awaited() -> None:
+    alarm, pager = Alarm(), Pager()
+    alarm.add(pager)
+    async with asyncio.timeout(10):
+        await alarm.tell(SILENCE)
+    assert pager.told == [SILENCE]
+
+
+def test_a_blocking_handler_does_not_hold_up_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenantry.alarm.HANDLER_SECONDS", 0.2)
+    alarm, over = Alarm(), threading.Event()
+    alarm.add(lambda _: over.wait(60))
+    ended = threading.Event()
+
+    def live() -> None:
+        asyncio.run(alarm.tell(SILENCE))
+        ended.set()
+
+    threading.Thread(target=live, daemon=True).start()
+    try:
+        assert ended.wait(30)
+    finally:
+        over.set()
+
+
+@pytest.mark.parametrize("handler", ["no callable", lambda: None, lambda silence, session: None])
+def test_what_cannot_be_called_with_a_silence_is_refused(handler: Any) -> None:
+    with pytest.raises(ConfigurationError, match="handler of silence"):
+        Alarm().add(handler)
 
 
 async def test_clerk_is_asked_only_while_no_delivery_comes(world: World) -> None:

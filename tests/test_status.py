@@ -38,6 +38,7 @@ WELL = Facts(
     heard_at=before(minutes=3),
     silent_since=before(minutes=3),
     changed_in_silence=None,
+    alarmed_at=None,
     seen=("user.created",),
     unseen=("user.deleted", "role.deleted"),
     dead_letters=Backlog(0, None),
@@ -80,8 +81,10 @@ def test_the_status_is_its_worst_check() -> None:
         ("webhooks", {"heard_at": None}, "warn", "none has ever arrived"),
         ("webhooks", {"changed_in_silence": before(hours=2)}, "fail", "none for 3 min, though something changed"),
         ("webhooks", {"heard_at": before(days=3)}, "ok", "--ask-clerk"),
-        ("event types", {"repaired": {"users": {"ended": 1}}}, "warn", "user.deleted"),
-        ("event types", {"repaired": {"users": {"created": 1}}}, "ok", "1 of 3 seen"),
+        ("event types", {"repaired": {"users": {"ended": 2}}}, "warn", "user.deleted"),
+        ("event types", {"repaired": {"users": {"ended": 1}}}, "ok", "1 of 3 seen"),  # an outage
+        ("event types", {"repaired": {"users": {"created": 2}}}, "ok", "1 of 3 seen"),
+        ("event types", {"unseen": tuple(f"role.{n}" for n in range(24))}, "ok", "role.3 and 20 more"),
         ("dead letters", {"dead_letters": Backlog(10_000, NOW)}, "warn", "10,000 or more"),
         ("refused", {"refused": Backlog(1, NOW)}, "warn", "of another Clerk instance"),
         ("ties", {"ties": 1000}, "warn", "1,000 or more"),
@@ -125,6 +128,32 @@ def test_the_last_run_is_judged(run: dict[str, Any], level: str, said: str) -> N
 def test_runs_that_are_due_are_missed_after_three() -> None:
     assert check(WELL, "reconcile", reconcile_every=1200).level == "ok"
     assert check(WELL, "reconcile", reconcile_every=1199).level == "warn"
+
+
+@pytest.mark.parametrize(
+    ("run", "level"),
+    [
+        ({}, "warn"),
+        ({"counts": {"users": {"listed": 9, "created": 1}}}, "fail"),
+        ({"counts": {"users": {"unconfirmed": 1}}}, "fail"),
+        ({"dry": True, "drift": {"differences": 1}}, "fail"),
+        ({"started_at": before(hours=3)}, "fail"),
+        ({"finished_at": None}, "fail"),
+    ],
+)
+def test_a_run_that_finds_the_mirror_right_lowers_the_alarm(run: dict[str, Any], level: str) -> None:
+    clean = LastRun(False, before(hours=1), before(minutes=50), False, {"users": {"listed": 9}}, {})
+    alarmed = replace(WELL, changed_in_silence=before(hours=3), alarmed_at=before(hours=2), run=replace(clean, **run))
+    found = check(alarmed, "webhooks")
+    assert found.level == level
+    assert ("send an example" in " ".join(found.next)) == (level == "warn")
+
+
+def test_a_consumers_name_is_quoted_for_the_shell() -> None:
+    parked, untold = Reader("a b; rm", "parked", 1, NOW), Reader("c d", "reading", 1, before(days=1))
+    said = check(replace(WELL, readers=(parked, untold)), "feed").next
+    assert "tenantry changes resume 'a b; rm'" in said
+    assert any(step.startswith("tenantry changes remove 'c d' ") for step in said)
 
 
 def test_what_clerk_answered_counts_more_than_an_older_alarm() -> None:

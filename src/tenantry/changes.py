@@ -12,7 +12,8 @@ without a leader, a session's lock or a clock, and so behind a pooler too. A wor
 server rolls back, and the others, who look again a few times a second while somebody is at it, take over.
 
 A handler has a limit of time. Past it an async one is cancelled. A thread cannot be: it may go on, but not commit, and
-where it does nothing any more the server ends its transaction, so that the consumer is not held up.
+where it does nothing any more the server ends its transaction, so that the consumer is not held up. A thread without a
+transaction is not called again before it has ended: what is due meanwhile counts as failed.
 
 A failed attempt has left nothing. It is counted in a transaction of its own; the next comes after a pause that doubles,
 and after the last the consumer is parked, until a person resumes it or skips the change. Others are not concerned.
@@ -30,18 +31,18 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
-from contextvars import copy_context
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from random import uniform
-from threading import Event, Thread
+from threading import Event
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from tenantry import mirror
 from tenantry.context import Scope, use_scope
 from tenantry.errors import ConfigurationError, ConsumerTaken, NoTenant, TenantryError
+from tenantry.handlers import HandlerThread, parameters, waits
 from tenantry.mirror import Call
 
 log = logging.getLogger("tenantry")
@@ -109,14 +110,12 @@ class Consumer:
     @property
     def waits(self) -> bool:
         """Whether the handler is a coroutine function; one that is not runs in a thread."""
-        return inspect.iscoroutinefunction(self.handler) or inspect.iscoroutinefunction(
-            getattr(self.handler, "__call__", None)  # noqa: B004  an object with an async __call__
-        )
+        return waits(self.handler)
 
     @property
     def takes_handle(self) -> bool:
         """Whether the handler writes through a session or connection it is given."""
-        return len(_parameters(self.handler)) == 2
+        return len(parameters(self.handler)) == 2
 
 
 def make_consumer(
@@ -137,7 +136,7 @@ def make_consumer(
     name = name or getattr(handler, "__name__", "")
     if not name or not name.isprintable() or len(name) > 200 or name == "<lambda>":
         raise ConfigurationError("A handler has no name to keep its position by.", hint="Write on(..., name='…').")
-    taken = _parameters(handler)
+    taken = parameters(handler)
     if len(taken) not in (1, 2) or any(one.kind is one.KEYWORD_ONLY for one in taken):
         raise ConfigurationError(
             f"The handler {name} takes {', '.join(one.name for one in taken) or 'nothing'}.",
@@ -163,12 +162,6 @@ def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
 def is_of_kinds(kind: str, kinds: Iterable[str]) -> bool:
     """Whether a kind of change is among these, as the database's is_of_kinds has it."""
     return not {kind, f"{kind.partition('.')[0]}.*", "*"}.isdisjoint(kinds)
-
-
-def _parameters(handler: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Those that must be given."""
-    taken = inspect.signature(handler).parameters.values()
-    return [one for one in taken if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
 
 
 def read_change(told: dict[str, Any]) -> Change:
@@ -288,6 +281,7 @@ class _Worker:
         self._begin = begin
         self._told = 0  # the last change told here, as far as its handler says
         self._warned = False
+        self._thread: HandlerThread | None = None
         self.woken = asyncio.Event()
         self.stopping = False
 
@@ -368,13 +362,22 @@ class _Worker:
         if isinstance(transaction, AbstractContextManager):
             late = Event()
             try:
-                await self._in_time(_in_a_thread(self._call_blocking, transaction, change, late))
+                await self._in_time(HandlerThread(self._call_blocking, transaction, change, late).run())
             finally:
                 late.set()
             return
         async with transaction as handle:
-            arguments = (change, handle) if one.takes_handle else (change,)
-            await self._in_time(one.handler(*arguments) if one.waits else _in_a_thread(one.handler, *arguments))
+            if one.waits:
+                await self._in_time(one.handler(*((change, handle) if one.takes_handle else (change,))))
+            else:
+                await self._in_time(self._call_in_thread(change))
+
+    async def _call_in_thread(self, change: Change) -> None:
+        """Without a session: no end of a transaction stops it, so the next attempt waits for the one before."""
+        if self._thread is not None and self._thread.alive:
+            raise _TooSlow("An earlier call of the handler has not ended yet.", hint=_SLOW_HINT)
+        self._thread = HandlerThread(self._consumer.handler, change)
+        await self._thread.run()
 
     def _call_blocking(self, transaction: AbstractContextManager[Any], change: Change, late: Event) -> None:
         with transaction as handle:
@@ -383,14 +386,19 @@ class _Worker:
                 raise _TooSlow.than(self._consumer.timeout)
 
     async def _in_time(self, work: Awaitable[None]) -> None:
-        limit = asyncio.timeout(self._consumer.timeout)
+        seconds = self._consumer.timeout
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        limit = asyncio.timeout_at(end)
         try:
             async with limit:
                 await work
-        except TimeoutError:
-            if limit.expired():
-                raise _TooSlow.than(self._consumer.timeout) from None
+        except Exception as error:
+            if limit.expired() or loop.time() > end:  # whatever it was: its transaction was ended meanwhile
+                raise _TooSlow.than(seconds) from (None if isinstance(error, TimeoutError) else error)
             raise
+        if limit.expired() or loop.time() > end:  # it held up the event loop, or caught its own cancellation
+            raise _TooSlow.than(seconds)
 
     async def _fail(self, pos: int, error: BaseException) -> float:
         """Counts a failed attempt; seconds until the next may come."""
@@ -422,29 +430,7 @@ class _Worker:
             self._warned = True
 
 
-async def _in_a_thread(function: Callable[..., Any], *arguments: Any) -> None:
-    """As asyncio.to_thread, in a thread of its own: one that hangs holds up no other, nor the end of the process."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[BaseException | None] = loop.create_future()
-    context = copy_context()
-
-    def settle(error: BaseException | None) -> None:
-        if not ended.done():
-            ended.set_result(error)
-
-    def work() -> None:
-        error = None
-        try:
-            context.run(function, *arguments)
-        except BaseException as raised:  # noqa: BLE001  whoever waits raises it
-            error = raised
-        with suppress(RuntimeError):  # nobody waits any more, and the loop is closed
-            loop.call_soon_threadsafe(settle, error)
-
-    Thread(target=work, name="tenantry-handler", daemon=True).start()
-    error = await ended
-    if error is not None:
-        raise error
+_SLOW_HINT = "on(..., timeout=…) gives it longer; what takes long is better done by a job that the handler writes."
 
 
 class _TooSlow(ConfigurationError):
@@ -454,7 +440,7 @@ class _TooSlow(ConfigurationError):
     def than(cls, seconds: float) -> _TooSlow:
         return cls(
             f"The handler took longer than {seconds:g} seconds.",
-            hint="on(..., timeout=…) gives it longer; what takes long is better done by a job that the handler writes.",
+            hint=_SLOW_HINT,
         )
 
 

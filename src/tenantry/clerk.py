@@ -335,7 +335,7 @@ class BackendApi:
                 problem = type(error).__name__
         raise ClerkUnavailable(
             f"Clerk's {path} did not answer properly in {self._tries} tries, last: {problem}.",
-            hint="Try again later; a run goes on where it stopped.",
+            hint="Try again later; a reconcile run goes on where it stopped.",
         )
 
     def _learn_time(self, response: httpx.Response, sent: float) -> None:
@@ -371,18 +371,20 @@ class BackendApi:
 
 
 @asynccontextmanager
-async def open_api(settings: Settings) -> AsyncIterator[BackendApi]:
-    """The Backend API of these settings. Raises ConfigurationError without a secret key."""
+async def open_api(
+    settings: Settings, *, tries: int = _TRIES, within: float = _ANSWER_SECONDS
+) -> AsyncIterator[BackendApi]:
+    """The Backend API of these settings. `within`: seconds a try. Raises ConfigurationError without a secret key."""
     if settings.secret_key is None:
         raise ConfigurationError("There is no key to ask Clerk with.", hint="Set CLERK_SECRET_KEY.")
     live = settings.secret_key.startswith("sk_live_")
     requests = (_REQUESTS_LIVE if live else _REQUESTS_TEST) * settings.clerk_budget / 100
     headers = {"Authorization": f"Bearer {settings.secret_key}", "Clerk-API-Version": _API_VERSION}
     client = await asyncio.to_thread(
-        httpx.AsyncClient, base_url=f"{settings.api_url}/v1", headers=headers, timeout=_ANSWER_SECONDS
+        httpx.AsyncClient, base_url=f"{settings.api_url}/v1", headers=headers, timeout=within
     )
     async with client:
-        yield BackendApi(client, Budget(requests), pause=_PAUSE_SECONDS)
+        yield BackendApi(client, Budget(requests), pause=_PAUSE_SECONDS, tries=tries)
 
 
 def _read_list(content: Any) -> tuple[list[Json], int | None]:

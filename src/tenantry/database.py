@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,10 @@ def explain(error: psycopg.Error) -> TenantryError:
     said = error.diag
     message = said.message_primary or str(error).strip()
     if error.sqlstate in ("3F000", "42P01", "42883") and "tenantry" in message:
-        return SchemaError("The tenantry schema is not installed here.", hint="Run `tenantry db migrate`.")
-    if error.sqlstate == "42501" and "tenantry" in message:
+        return SchemaError(
+            "The tenantry schema is not installed here, or is of another release.", hint="Run `tenantry db migrate`."
+        )
+    if error.sqlstate == "42501" and re.search(r"tenantry|_v\d+$", message):  # a function is named without its schema
         return SchemaError(
             "This login may not use the tenantry schema.",
             detail=message,

@@ -7,6 +7,7 @@
     ├── ClerkUnavailable              Clerk did not answer, and nothing kept from before serves instead  503
     ├── ClerkRefused                  Clerk answered, and would not: the secret key is not good for this 503
     ├── ReconcileUnderWay             another process reconciles already                         TY021
+    ├── PurgeUnfinished               rows of a purged tenant came meanwhile, or still may
     ├── SchemaError                   the database's schema and this release do not fit
     ├── IsolationError                the app used the database in a way isolation refuses       500
     │   ├── NoTenant                  a query without a tenant                                   TY001
@@ -100,6 +101,12 @@ class ReconcileUnderWay(TenantryError):
     status = 503
     title = "A reconcile run is under way already."
     default_hint = "Wait for it to end."
+
+
+class PurgeUnfinished(TenantryError):
+    code = "purge_unfinished"
+    title = "Rows of a purged tenant are left."
+    default_hint = "Run it again."
 
 
 class SchemaError(TenantryError):

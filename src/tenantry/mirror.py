@@ -205,9 +205,9 @@ def purge_tenant(tenant: str, after: int, limit: int) -> Call:
     return Call("purge_tenant_v1", ("text", "jsonb"), (tenant, encode({"after": after, "limit": limit})))
 
 
-def erase_user(user_id: str, emails: Iterable[str] = ()) -> Call:
-    """Removes what mirror, inbox and feed hold of a person who is gone."""
-    return Call("erase_user_v1", ("text", "jsonb"), (user_id, encode({"emails": list(emails)})))
+def erase_user(user_id: str, emails: Iterable[str] = (), after: str | None = None) -> Call:
+    """Removes the next part of what mirror, inbox and feed hold of a person: see `sql/functions/erase_user_v1.sql`."""
+    return Call("erase_user_v1", ("text", "jsonb"), (user_id, encode({"emails": list(emails), "after": after})))
 
 
 def set_role_permissions(map: Mapping[str, Iterable[str]]) -> Call:

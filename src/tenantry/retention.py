@@ -1,4 +1,4 @@
-"""Forgets old deliveries: dead letters stay, and what is forgotten goes a few at a time, so that nobody waits.
+"""Forgets old deliveries, dead letters and the last of each type aside: a few at a time, so that nobody waits.
 
 The mirror depends on no delivery that was applied. One that is forgotten and comes again is merged again, and tells
 nothing new.
@@ -20,6 +20,7 @@ log = logging.getLogger("tenantry")
 
 BATCH = 1000  # deliveries a transaction: some ten milliseconds
 EVERY_SECONDS = 3600
+FIRST_SECONDS = 60  # after the start: an app may be redeployed more often than every hour
 _PAUSE_SECONDS = 0.2  # between two batches: webhooks go first
 
 
@@ -44,11 +45,17 @@ async def forget(run: Callable[[mirror.Call], Awaitable[str]], seconds: int, *, 
 
 
 async def keep_retention(
-    run: Callable[[mirror.Call], Awaitable[str]], seconds: int, *, every: float = EVERY_SECONDS
+    run: Callable[[mirror.Call], Awaitable[str]],
+    seconds: int,
+    *,
+    every: float = EVERY_SECONDS,
+    first: float = FIRST_SECONDS,
 ) -> None:
     """Forgets again and again, for ever; of several processes one at a time does it."""
+    pause = first
     while True:
-        await asyncio.sleep(random.uniform(0.5, 1) * every)
+        await asyncio.sleep(random.uniform(0.5, 1) * pause)
+        pause = every
         try:
             forgotten = await forget(run, seconds)
         except TenantryError as error:

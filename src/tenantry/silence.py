@@ -1,7 +1,7 @@
 """Notices that Clerk's deliveries have stopped, from outside of what receives them.
 
 A quiet hour is no alarm: an instance may have nothing to tell. So after a time without a delivery Clerk is asked for
-its newest user, organization and membership. One that was created since the last delivery, or has content the mirror
+its newest users, organizations and memberships. One that was created since the last delivery, or has content the mirror
 does not know, should have been told of. Deletions leave no trace in a list: a reconcile run finds those.
 """
 
@@ -30,6 +30,8 @@ Run = Callable[["Call"], Awaitable[str]]
 Tell = Callable[["Silence"], Awaitable[None]]
 
 _QUESTIONS = 4  # to a time of silence
+_TRIES, _ANSWER_SECONDS = 2, 5  # who asks waits for it, or asks again
+_LOOKED_AT = 10  # of each kind: the newest alone may be one that need not have been told
 _ON_ITS_WAY_MS = 120_000  # a change so young may be delivered yet
 _CLOCKS_MS = 5000  # by which Clerk's clock and the database's may differ
 _NEWEST = (
@@ -53,7 +55,7 @@ async def ask_clerk(settings: Settings, run: Run, since: datetime, instance_id: 
 
     Raises ConfigurationError without a secret key, WrongInstance, ClerkRefused, ClerkUnavailable.
     """
-    async with open_api(settings) as api:
+    async with open_api(settings, tries=_TRIES, within=_ANSWER_SECONDS) as api:
         asked = await api.instance_id()
         if instance_id not in (None, asked):
             raise WrongInstance(f"The secret key is of {asked}, the database of {instance_id}.")
@@ -103,25 +105,30 @@ async def _find_silence(settings: Settings, run: Run, every: float) -> Silence |
 
 async def _newest_untold(api: BackendApi, run: Run, since: int, instance_id: str) -> int | None:
     """When, in ms of Clerk's clock, the newest change was that should have been told after `since`."""
+    since += _CLOCKS_MS
+    until = api.now() - _ON_ITS_WAY_MS
     found = []
     for kind, path, order in _NEWEST:
-        page = await api.page(path, limit=1, order_by=order)
-        for shown in page.objects if page else ():
-            created, updated = (_ms(shown.get(name)) for name in ("created_at", "updated_at"))
-            if max(created, updated) <= since + _CLOCKS_MS:
-                continue
-            if created > since + _CLOCKS_MS:
-                found.append(created)
-            elif await _differs(run, kind, shown, instance_id, api.now()):
-                found.append(updated)
-    return max((at for at in found if at <= api.now() - _ON_ITS_WAY_MS), default=None)
+        page = await api.page(path, limit=_LOOKED_AT, order_by=order)
+        newer = [shown for shown in (page.objects if page else ()) if max(_times(shown)) > since]
+        found += [_ms(shown.get("created_at")) for shown in newer]
+        changed = [shown for shown in newer if _ms(shown.get("created_at")) <= since]
+        differing = await _differing(run, kind, changed, instance_id, api.now())
+        found += [_ms(shown.get("updated_at")) for shown in changed if shown["id"] in differing]
+    return max((at for at in found if since < at <= until), default=None)
 
 
-async def _differs(run: Run, kind: str, shown: dict[str, Any], instance_id: str, now: int) -> bool:
-    """Whether the mirror has other content: a new `updated_at` alone need not have been told."""
-    slim = {name: value for name, value in shown.items() if name not in _PRIVATE}
+async def _differing(run: Run, kind: str, shown: list[dict[str, Any]], instance_id: str, now: int) -> set[str]:
+    """Of which the mirror has other content: a new `updated_at` alone need not have been told."""
+    if not shown:
+        return set()
+    slim = [{name: value for name, value in one.items() if name not in _PRIVATE} for one in shown]
     options = {"observed_at": now, "instance_id": instance_id, "dry_run": True}
-    return bool(mirror.decode(await run(mirror.merge_page(kind, [slim], options)))["drift"])
+    return {each["id"] for each in mirror.decode(await run(mirror.merge_page(kind, slim, options)))["drift"]}
+
+
+def _times(shown: dict[str, Any]) -> tuple[int, int]:
+    return _ms(shown.get("created_at")), _ms(shown.get("updated_at"))
 
 
 def _ms(value: object) -> int:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import inspect
 import logging
 import re
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -27,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 from starlette.websockets import WebSocket, WebSocketState
 
-from tenantry import browser, database, mirror, proxy, roles, schema, silence, status, webhooks
+from tenantry import browser, database, mirror, proxy, roles, schema, silence, webhooks
+from tenantry.alarm import Alarm
 from tenantry.changes import CHANNEL, HANDLER_SECONDS, Announcer, Consumer, Feed, Start, make_consumer
 from tenantry.clerk import find_keys
 from tenantry.context import Scope, TenantContext, scope_of, use_scope
@@ -46,6 +45,7 @@ from tenantry.errors import (
     WebhookNotConfigured,
     WrongInstance,
 )
+from tenantry.health import Health
 from tenantry.identity import Identity
 from tenantry.inbox import Inbox
 from tenantry.notices import Notices
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
     from tenantry.asyncpg import ScopedPool as AsyncpgPool
     from tenantry.mirror import Outcome
     from tenantry.psycopg import AsyncScopedPool, ScopedPool
-    from tenantry.silence import Silence
     from tenantry.webhooks import Delivery
 
 _Factory = TypeVar("_Factory", bound="sessionmaker[Any] | async_sessionmaker[Any]")
@@ -84,9 +83,6 @@ _ORG_IN_PATH = re.compile(r"/orgs/([^/]+)")
 _STATIC = Path(__file__).parent / "static"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _RECONCILE_SECONDS = 60  # for a statement of a run: a look at the whole mirror takes longer than a webhook
-_HEALTH_SECONDS = 2  # for the database to answer; who asks is a monitor, and waits no longer than some seconds
-_FRESH_SECONDS = 1  # what was read serves whoever asks meanwhile
-_ALARM_SECONDS = 60  # for a handler of silence
 _BODY_SECONDS = 10  # a sender slower than this is not Svix
 _ANSWER_SECONDS = 12  # under the 15 after which Svix counts a delivery as failed
 
@@ -117,8 +113,8 @@ class Tenantry:
         self._announcer = Announcer(self.pool.run)
         self._consumers: dict[str, Consumer] = {}
         self._scoped: list[Any] = []
-        self._silence_handlers: list[Callable[[Silence], Any]] = []
-        self._health = _Health(self)
+        self._alarm = Alarm()
+        self._health = self._new_health()
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -216,7 +212,7 @@ class Tenantry:
             raise ConfigurationError(
                 "Nobody notices when webhooks stop.", hint="Set CLERK_SECRET_KEY, and TENANTRY_SILENCE to a time."
             )
-        self._silence_handlers.append(handler)
+        self._alarm.add(handler)
         return handler
 
     async def identify(self, connection: HTTPConnection) -> Scope:
@@ -349,6 +345,9 @@ class Tenantry:
         if origin not in trusted:
             raise UntrustedOrigin(detail=f"its origin is {stated[:200]!r}")
 
+    def _new_health(self) -> Health:
+        return Health(lambda call: self.pool.run(call), reconcile_every=self.settings.reconcile)
+
     async def _keep_reconciled(self) -> None:
         """Where the settings say how often; over connections of its own, so that no webhook waits for a page."""
         if not self.settings.reconcile:
@@ -364,15 +363,7 @@ class Tenantry:
     async def _watch_silence(self) -> None:
         """Where there is a key to ask Clerk with, and the settings say after how long."""
         if self.settings.silence and self.settings.secret_key is not None:
-            await silence.watch(self.settings, self.pool.run, self._tell_silence)
-
-    async def _tell_silence(self, told: Silence) -> None:
-        for handler in self._silence_handlers:
-            try:
-                async with asyncio.timeout(_ALARM_SECONDS):
-                    await (handler(told) if inspect.iscoroutinefunction(handler) else asyncio.to_thread(handler, told))
-            except Exception:
-                log.exception("a handler of silence failed")
+            await silence.watch(self.settings, self.pool.run, self._alarm.tell)
 
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
@@ -382,7 +373,7 @@ class Tenantry:
             log.warning("TENANTRY_MEMBERSHIP_SOURCE=token: the mirror's denials are ignored")
         if not self.settings.webhook_signing_secrets:
             log.warning("CLERK_WEBHOOK_SIGNING_SECRET is not set: webhooks are answered 503, the mirror falls behind")
-        self._health = _Health(self)  # an app may live again, in another event loop
+        self._health = self._new_health()  # an app may live again, in another event loop
         work = (self._keep_reconciled(), self._keep_retention(), self._watch_silence())
         background = [asyncio.create_task(one) for one in work]
         try:
@@ -398,26 +389,6 @@ class Tenantry:
             await self.pool.close()
             if self.frontend is not None:
                 await self.frontend.close()
-
-
-class _Health:
-    """Reads the status at most once a second, however many ask."""
-
-    def __init__(self, tenancy: Tenantry) -> None:
-        self._tenancy = tenancy
-        self._reading = asyncio.Lock()
-        self._read_at = float("-inf")
-        self._status: status.Status | None = None
-
-    async def read(self) -> status.Status:
-        async with self._reading:
-            if self._status is None or time.monotonic() - self._read_at >= _FRESH_SECONDS:
-                every = self._tenancy.settings.reconcile
-                self._status = await status.gather(
-                    self._tenancy.pool.run, reconcile_every=every, within=_HEALTH_SECONDS
-                )
-                self._read_at = time.monotonic()
-            return self._status
 
 
 def _begin(given: Any, pool: Pool | None = None) -> Any:

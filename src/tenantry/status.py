@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import shlex
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from tenantry import mirror
-from tenantry.errors import DatabaseUnavailable, TenantryError
+from tenantry.errors import ClerkUnavailable, ConfigurationError, DatabaseUnavailable, TenantryError
 
 if TYPE_CHECKING:
     from tenantry import schema
@@ -27,6 +28,7 @@ Run = Callable[["Call"], Awaitable[str]]
 _LEVELS: tuple[Level, ...] = ("ok", "warn", "fail")
 _MOST_COUNTED, _MOST_LETTERS = 1000, 10_000  # status_v1 counts no further
 _TYPES_SHOWN = 4
+_RUNS_AT_ODDS = 2  # that many find what a type would have told: after an outage one does
 _QUIET = timedelta(days=1)  # without a delivery: worth the question whether Clerk has changed since
 _UNTOLD = timedelta(minutes=5)  # a consumer that somebody serves is never so far behind its next change
 _UNPLACED = timedelta(minutes=1)
@@ -113,6 +115,7 @@ class Facts:
     heard_at: datetime | None
     silent_since: datetime
     changed_in_silence: datetime | None
+    alarmed_at: datetime | None
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
     dead_letters: Backlog
@@ -136,6 +139,7 @@ def read_facts(answer: str) -> Facts:
         heard_at=_time(told["heard_at"]),
         silent_since=datetime.fromisoformat(told["silent_since"]),
         changed_in_silence=_time(told["silence"] and told["silence"]["changed_at"]),
+        alarmed_at=_time(told["silence"] and told["silence"]["raised_at"]),
         seen=tuple(told["seen"]),
         unseen=tuple(told["unseen"]),
         dead_letters=Backlog(told["dead_letters"]["count"], _time(told["dead_letters"]["newest_at"])),
@@ -172,10 +176,13 @@ async def gather(run: Run, *, reconcile_every: int, within: float) -> Status:
         return without_facts(error)
 
 
-def without_facts(error: TenantryError) -> Status:
+def without_facts(error: TenantryError, *, installed: schema.Status | None = None, with_detail: bool = False) -> Status:
     """The status where nothing could be read. Only an error's own sentence: its detail may name a host."""
+    if installed and not installed.current:
+        return Status(datetime.now(UTC), (_schema(installed.installed, installed),))
     name = "database" if isinstance(error, DatabaseUnavailable) else "schema"
-    check = Check(name, "fail", error.message, (error.hint,) if error.hint else ())
+    detail = f" {' '.join(error.detail.split())}" if with_detail and error.detail else ""
+    check = Check(name, "fail", error.message + detail, (error.hint,) if error.hint else ())
     return Status(datetime.now(UTC), (check,))
 
 
@@ -187,14 +194,17 @@ def judge(
     findings: int | None = None,
     asked: bool = False,
     silence: Silence | None = None,
+    unasked: TenantryError | None = None,
+    unset: ConfigurationError | None = None,
 ) -> Status:
     """Judges the facts, and what the caller has found out besides.
 
     `reconcile_every`: seconds between background runs, 0 for none. `findings`: how many `tenantry db check` has.
-    `silence`: what Clerk showed, if it was `asked`, that no delivery told of.
+    `silence`: what Clerk showed, if it was `asked`, that no delivery told of. `unasked`: why it could not be. `unset`:
+    which setting cannot be read.
     """
     checks = [
-        _webhooks(facts, asked, silence),
+        _webhooks(facts, asked, silence) if unasked is None else _unasked(facts, unasked),
         _event_types(facts),
         _dead_letters(facts),
         _refused(facts),
@@ -202,8 +212,10 @@ def judge(
         _reconcile(facts, reconcile_every),
         _feed(facts),
         _instance(facts),
-        _schema(facts, installed),
+        _schema(facts.schema, installed),
     ]
+    if unset is not None:
+        checks.append(Check("settings", "fail", unset.message, (unset.hint,) if unset.hint else ()))
     if findings is not None:
         checks.append(_isolation(findings))
     return Status(facts.at, tuple(checks))
@@ -215,6 +227,9 @@ def _webhooks(facts: Facts, asked: bool, silence: Silence | None) -> Check:
         quiet = f"none for {_span_between(facts.heard_at, facts.at)}" if facts.heard_at else "none has ever arrived"
         says = f"{quiet}, though something changed at Clerk {_ago(changed_at, facts.at)}"
         advice = f"{_DASHBOARD}is the endpoint enabled, and what does it answer?"
+        if not asked and _found_nothing_since(facts.run, facts.alarmed_at):
+            says += "; a run has found the mirror right since"
+            return Check("webhooks", "warn", says, (advice, f"{_DASHBOARD}send an example: it ends the alarm"))
         return Check("webhooks", "fail", says, ("tenantry reconcile", advice))
     if facts.heard_at is None:
         advice = f"{_DASHBOARD}add the endpoint, and send an example"
@@ -227,6 +242,22 @@ def _webhooks(facts: Facts, asked: bool, silence: Silence | None) -> Check:
     return Check("webhooks", "ok", says)
 
 
+def _found_nothing_since(run: LastRun | None, at: datetime | None) -> bool:
+    if run is None or at is None or run.finished_at is None or run.started_at <= at:
+        return False
+    left = _sum(run.counts, *_VERBS, "unconfirmed", "unreadable")
+    return not (left or run.drift.get("differences") or run.drift.get("braked"))
+
+
+def _unasked(facts: Facts, error: TenantryError) -> Check:
+    """As without asking, and why nobody could."""
+    found = _webhooks(facts, asked=False, silence=None)
+    again = "tenantry status --ask-clerk" if isinstance(error, ClerkUnavailable) else error.hint
+    level: Level = "fail" if found.level == "fail" else "warn"
+    says = f"{found.says}. Clerk could not be asked: {error.message}"
+    return Check("webhooks", level, says, (*found.next, *([again] if again else [])))
+
+
 def _event_types(facts: Facts) -> Check:
     missed = [type_ for type_ in _types_repaired(facts.repaired) if type_ in facts.unseen]
     if missed:
@@ -237,22 +268,18 @@ def _event_types(facts: Facts) -> Check:
             (f"{_DASHBOARD}tick {' '.join(missed)} at the endpoint",),
         )
     seen = f"{len(facts.seen)} of {len(facts.seen) + len(facts.unseen)} seen"
-    return Check("event types", "ok", f"{seen}; not yet: {_by_subject(facts.unseen)}" if facts.unseen else seen)
+    return Check("event types", "ok", f"{seen}; not yet: {_first(facts.unseen)}" if facts.unseen else seen)
 
 
-def _by_subject(types: Iterable[str]) -> str:
-    """`user.updated .deleted, role.deleted`: the dashboard groups them so."""
-    verbs: dict[str, list[str]] = {}
-    for type_ in types:
-        subject, _, verb = type_.partition(".")
-        verbs.setdefault(subject, []).append(f".{verb}")
-    return ", ".join(f"{subject}{' '.join(some)}" for subject, some in verbs.items())
+def _first(types: Sequence[str]) -> str:
+    shown = ", ".join(types[:_TYPES_SHOWN])
+    return f"{shown} and {len(types) - _TYPES_SHOWN} more" if len(types) > _TYPES_SHOWN else shown
 
 
 def _types_repaired(repaired: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
     for kind, subject in _SUBJECTS.items():
         for name, verb in _VERBS.items():
-            if repaired.get(kind, {}).get(name):
+            if repaired.get(kind, {}).get(name, 0) >= _RUNS_AT_ODDS:
                 yield f"{subject}.{verb}"
 
 
@@ -325,10 +352,12 @@ def _feed(facts: Facts) -> Check:
     for state in ("parked", "failing"):
         if stuck := [one.name for one in readers if one.state == state]:
             says.append(f"{len(stuck)} {state}")
-            following += [f"tenantry changes resume {name}" for name in stuck]
+            following += [f"tenantry changes resume {shlex.quote(name)}" for name in stuck]
     if untold := [one for one in readers if one.state == "reading" and one.since and facts.at - one.since > _UNTOLD]:
         says.append(f"{len(untold)} told by nobody")
-        following += [f"tenantry changes remove {one.name}  # if it has no handler any more" for one in untold]
+        following += [
+            f"tenantry changes remove {shlex.quote(one.name)}  # if it has no handler any more" for one in untold
+        ]
     waits = facts.unplaced.at
     if readers and waits and facts.at - waits > _UNPLACED:
         says.append(f"{_counted(facts.unplaced.count)} changes without a place for {_span_between(waits, facts.at)}")
@@ -347,12 +376,12 @@ def _instance(facts: Facts) -> Check:
     return Check("instance", "ok", facts.instance_id if known else "bound")
 
 
-def _schema(facts: Facts, installed: schema.Status | None) -> Check:
+def _schema(number: int, installed: schema.Status | None) -> Check:
     if installed is None or installed.current:
         newer = ", of a newer release than this" if installed and installed.newer else ""
-        return Check("schema", "ok", f"migration {facts.schema}{newer}")
+        return Check("schema", "ok", f"migration {number}{newer}")
     pending = f"{len(installed.pending)} migrations" if installed.pending else "functions"
-    return Check("schema", "fail", f"migration {facts.schema}, {pending} pending", ("tenantry db migrate",))
+    return Check("schema", "fail", f"migration {number}, {pending} pending", ("tenantry db migrate",))
 
 
 def _isolation(findings: int) -> Check:

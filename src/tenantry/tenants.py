@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from urllib.parse import quote
 
 from tenantry import mirror
 from tenantry.database import run
-from tenantry.errors import ConfigurationError
+from tenantry.errors import ConfigurationError, PurgeUnfinished
 
 if TYPE_CHECKING:
     import psycopg
@@ -29,9 +30,14 @@ if TYPE_CHECKING:
 
 TENANTS = "tenantry.tenants"
 BATCH = 1000  # rows a transaction
+PATIENCE_SECONDS = 30.0
+_POLL_SECONDS = 0.1
 _MIRRORED = {
     TENANTS: "id = $1::uuid",
-    "tenantry.users": "id in (select m.user_id from tenantry.tenant_memberships as m where m.tenant_id = $1::uuid)",
+    # As isolation shows them: a former member's row tells what became of them since, which is not the tenant's.
+    "tenantry.users": "id in (select m.user_id from tenantry.tenant_memberships as m"
+    " where m.tenant_id = $1::uuid and m.ended_at is null"
+    " union all select own.clerk_user_id from tenantry.tenants as own where own.id = $1::uuid)",
     "tenantry.tenant_memberships": "tenant_id = $1::uuid",
     "tenantry.invitations": "tenant_id = $1::uuid",
     "tenantry.domains": "tenant_id = $1::uuid",
@@ -180,7 +186,7 @@ def export(connection: Connection, tenant: Tenant, folder: Path) -> dict[str, in
             connection.execute("set transaction isolation level repeatable read, read only")
             run(connection, mirror.bypass_tenant(f"export of {tenant.id}"))
             rows = {
-                name: _write_rows(connection, folder / f"{quote(name)}.jsonl", name, *chosen)
+                name: _write_rows(connection, folder / f"{quote(name, safe='')}.jsonl", name, *chosen)
                 for name, chosen in wanted.items()
             }
         manifest = {
@@ -220,24 +226,30 @@ def _write_rows(connection: Connection, file: Path, table: str, condition: str, 
 def plan(connection: Connection, tenant: Tenant, *, leave: Iterable[str] = ()) -> Plan:
     """What a purge of this tenant would do, and what stands against it. Writes nothing.
 
-    `leave`: tables that are not isolated whose rows may go on referring to the tenant itself.
+    `leave`: tables that are not isolated whose rows may go on referring to the tenant itself. Raises ConfigurationError
+    where one of them has no key that does.
     """
     catalog = read_catalog(connection)
     steps = order(catalog)
     rows = {name: 0 for step in steps for name in step}
-    blockers = [] if tenant.ended else [_STILL_LIVE.format(tenant.org_id or tenant.user_id)]
+    blockers = [] if tenant.ended else [_still_live(tenant)]
     left = {_unqualified(name) for name in leave}
+    if unknown := left - {_unqualified(one.table) for one in catalog.references if one.to == TENANTS}:
+        raise ConfigurationError(f"No foreign key of {min(unknown)} refers to {TENANTS}.", hint="Leave --leave out.")
     with _bypassing(connection, f"plan of a purge of {tenant.id}"):
         for name in rows:
-            table = catalog.tables[name]
-            rows[name] = _count(connection, f"{name} where {table.condition()}", [tenant.value(table.key)])
+            rows[name] = _count_rows(connection, catalog, name, tenant)
         for reference in catalog.references:
             if not (reference.to == TENANTS and (reference.isolated or _unqualified(reference.table) in left)):
                 blockers += _find_blocker(connection, catalog, reference, tenant)
     return Plan(tenant, catalog, steps, rows, tuple(blockers))
 
 
-_STILL_LIVE = "{0} is not deleted. Delete it at Clerk; if its webhook does not come, run `tenantry reconcile`."
+def _still_live(tenant: Tenant) -> str:
+    way = "Delete it at Clerk; if its webhook does not come, run `tenantry reconcile`"
+    if tenant.user_id:  # one whom a listing lacked may come back
+        way += f", then `tenantry users erase {tenant.user_id}`"
+    return f"{tenant.org_id or tenant.user_id} is not deleted. {way}."
 
 
 def _find_blocker(connection: Connection, catalog: Catalog, reference: Reference, tenant: Tenant) -> list[str]:
@@ -271,16 +283,25 @@ def _find_blocker(connection: Connection, catalog: Catalog, reference: Reference
 
 
 def purge(
-    connection: Connection, plan: Plan, *, batch: int = BATCH, progress: Progress = lambda *_: None
+    connection: Connection,
+    plan: Plan,
+    *,
+    batch: int = BATCH,
+    progress: Progress = lambda *_: None,
+    patience: float = PATIENCE_SECONDS,
 ) -> dict[str, int]:
     """Deletes the tenant's rows, then what mirror, inbox and feed hold of it; how many of each table.
 
-    Its row in `tenantry.tenants` stays, without content. Raises ConfigurationError where the plan has blockers, and
-    what the database refuses; what is deleted by then stays so.
+    Its row in `tenantry.tenants` stays, without content. Transactions that were open before nobody could enter it any
+    more are waited for, at most `patience` seconds. Raises ConfigurationError where the plan has blockers or the tenant
+    lives again, PurgeUnfinished where rows came meanwhile or still may, and what the database refuses; what is deleted
+    by then stays so.
     """
     if plan.blockers:
         raise ConfigurationError("This tenant cannot be purged.", detail="\n".join(plan.blockers))
-    run(connection, mirror.end_tenant(plan.tenant.id))
+    if not mirror.decode(run(connection, mirror.end_tenant(plan.tenant.id)))["ended"]:
+        raise ConfigurationError("This tenant cannot be purged.", detail=_still_live(plan.tenant))
+    earlier = _wait_for_transactions(connection, patience)
     deleted: dict[str, int] = {}
 
     def note(table: str, rows: int) -> None:
@@ -288,14 +309,63 @@ def purge(
             deleted[table] = deleted.get(table, 0) + rows
             progress(table, rows)
 
-    for step in plan.steps:
-        _Step(connection, plan, step, batch, note).work()
+    _delete_rows(connection, plan, batch, note)
     after, done = 0, False
     while not done:
         told = mirror.decode(run(connection, mirror.purge_tenant(plan.tenant.id, after, batch)))
         note(told["table"], told["rows"])
         after, done = told["after"], told["done"]
+    _check_nothing_came(connection, plan, earlier)
     return deleted
+
+
+def _delete_rows(connection: Connection, plan: Plan, batch: int, note: Progress) -> None:
+    from psycopg.errors import ForeignKeyViolation
+
+    try:
+        for step in plan.steps:
+            _Step(connection, plan, step, batch, note).work()
+    except ForeignKeyViolation as error:
+        said = error.diag
+        raise PurgeUnfinished(
+            f"Rows that refer to this tenant's came into {said.schema_name}.{said.table_name} meanwhile.",
+            detail=f"The foreign key: {said.constraint_name}.",
+        ) from None
+
+
+def _check_nothing_came(connection: Connection, plan: Plan, earlier: set[str]) -> None:
+    """Whoever was in the tenant when its end became final could go on writing rows, which nobody would see again."""
+    left = len(earlier & _open_transactions(connection))  # first: what the others wrote is counted
+    with _bypassing(connection, f"check of a purge of {plan.tenant.id}"):
+        counts = {name: _count_rows(connection, plan.catalog, name, plan.tenant) for name in plan.rows}
+    if came := ", ".join(f"{count:,} in {name}" for name, count in counts.items() if count):
+        raise PurgeUnfinished("Rows came while the tenant was purged.", detail=f"What is left: {came}.")
+    if left:
+        raise PurgeUnfinished(
+            "A transaction that began before the purge is still open, and may add rows of this tenant.",
+            detail=f"Transactions: {left:,}. All rows there were are deleted.",
+            hint="Run it again when they have ended: pg_stat_activity shows them by xact_start.",
+        )
+
+
+def _wait_for_transactions(connection: Connection, patience: float) -> set[str]:
+    """Until those open now have ended; answers those that had not when patience did."""
+    deadline = time.monotonic() + patience
+    earlier = _open_transactions(connection)
+    while earlier and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        earlier &= _open_transactions(connection)
+    return earlier
+
+
+def _open_transactions(connection: Connection) -> set[str]:
+    """Those of other sessions of this database, by their virtual ids: every login sees those, and none comes twice."""
+    found = connection.execute(
+        "select l.virtualxid from pg_locks as l join pg_stat_activity as a using (pid)"
+        " where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and l.pid <> pg_backend_pid()"
+        " and a.datname = current_database() and a.usesysid is not null"  # not the server's own workers
+    )
+    return {name for (name,) in found}
 
 
 _NOT_ITSELF = " and (child.tableoid, child.ctid) <> (t.tableoid, t.ctid)"
@@ -360,6 +430,11 @@ def _bypassing(connection: Connection, reason: str) -> Iterator[None]:
     with connection.transaction():
         run(connection, mirror.bypass_tenant(reason))
         yield
+
+
+def _count_rows(connection: Connection, catalog: Catalog, name: str, tenant: Tenant) -> int:
+    table = catalog.tables[name]
+    return _count(connection, f"{name} where {table.condition()}", [tenant.value(table.key)])
 
 
 def _count(connection: Connection, what: str, values: list[str | None]) -> int:

@@ -564,6 +564,30 @@ def test_a_cached_function_may_not_ask_for_the_tenant_itself(web: Web) -> None:
     assert (told.status_code, told.text) == (500, "refused")
 
 
+def test_a_cached_function_joins_no_transaction(web: Web) -> None:
+    ada, acme, globex = write_in_two_organizations(web)
+    for organization in (acme, globex):
+        told = web.ask("/probe/joined", web.token(ada, organization))
+        assert (told.status_code, told.json()) == (200, ["refused"] * 4)
+
+
+def test_a_cached_function_that_became_an_action_takes_no_tenant_from_its_caller(
+    web: Web, built: Path, database: Database
+) -> None:
+    _, _, globex = write_in_two_organizations(web)
+    with database.connect(SUPERUSER) as connection:
+        found = connection.execute("select id::text from tenantry.tenants where clerk_org_id = %s", [globex]).fetchone()
+    assert found is not None
+    manifest = json.loads((built / ".next/server/server-reference-manifest.json").read_text(encoding="utf-8"))
+    (action,) = [name for name, told in manifest["node"].items() if [*told["workers"]] == ["app/probe/forged/page"]]
+    forged = json.dumps([{"tenantId": found[0], "userId": None, "role": None}])
+    headers = {"Next-Action": action, "Content-Type": "text/plain;charset=UTF-8", "Origin": web.url}
+    told = web.ask("/probe/forged", method="POST", content=forged, headers=headers)
+    assert told.status_code == 500
+    assert "Plans of Globex" not in told.text
+    assert "tenantry:no_tenant" in told.text
+
+
 def test_what_is_cached_is_of_one_tenant(web: Web) -> None:
     ada, acme, globex = write_in_two_organizations(web)
     web.write(ada, globex, "More plans of Globex")

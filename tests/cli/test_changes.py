@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -44,6 +46,14 @@ def lines(result: Result) -> list[Any]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def test_a_name_is_quoted_for_the_shell(database: Database) -> None:
+    deliver(database, event("user.created", user()))
+    fail(database, "to Ada's mail")
+    listed = changes(database, "list").stdout
+    command = next(line for line in listed.splitlines() if "resume" in line).partition("tenantry ")[2]
+    assert shlex.split(command.removesuffix(", or skip"))[1:] == ["resume", "to Ada's mail"]
+
+
 def fail(database: Database, name: str) -> None:
     with connect(database.dsn()) as connection:
         run(connection, mirror.add_consumer(name, ["*"], "beginning"))
@@ -64,7 +74,7 @@ def test_changes_are_printed_and_no_position_is_kept(database: Database) -> None
 def test_a_line_says_when_what_and_whom(database: Database) -> None:
     deliver(database, event("organizationMembership.created", membership()))
     printed = changes(database, "--from", "beginning", "--kind", "member.*").stdout
-    assert "  member.joined  orgmem_1  tenant " in printed
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d  member\.joined +orgmem_1  tenant ", printed)
     assert printed.endswith("  user_1  (webhook)\n")
     assert len(printed.splitlines()) == 1
 

@@ -55,6 +55,15 @@ def test_a_mistake_is_answered_with_a_sentence_and_exit_code_2(arguments: tuple[
     assert answer.returncode == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("events", "list", "--type"), ("events", "show"), ("tenants", "purge"), ("users", "erase"), ("changes", "skip")],
+)
+def test_bytes_that_are_no_text_are_answered_with_a_sentence(arguments: tuple[str, ...]) -> None:
+    answer = tenantry(*arguments, b"\xff".decode(errors="surrogateescape"))
+    assert (answer.returncode, answer.stderr) == (2, "Error: An argument is not UTF-8: \\udcff.\n")
+
+
 def test_an_unreachable_database_is_answered_with_a_sentence_and_exit_code_1(free_port: int) -> None:
     url = f"postgresql://app:{PASSWORD}@127.0.0.1:{free_port}/app"
     answer = tenantry("db", "migrate", DATABASE_URL=url)

@@ -142,6 +142,8 @@ def test_a_middleware_of_the_users_own_is_kept_and_the_lines_are_shown(tmp_path:
     assert f"src/{SUITE}/tenant.ts" in files
     assert init(root, "--check").returncode == 1
     (root / "src" / name).write_text("clerkMiddleware(async () => undefined, { organizationSyncOptions });\n")
+    assert init(root, "--check").returncode == 1  # it does not say which organization a path is of
+    (root / "src" / name).write_text("stateOrganization(request.headers, organization); organizationSyncOptions;\n")
     assert init(root, "--check").returncode == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from databases import APP, SUPERUSER, Database, Server
+from databases import APP, OWNER, SUPERUSER, Database, Server
 from sql.clerk_objects import deleted
 from sql.tenants import World, bypassing, make_documents, make_world, read, record, run
 from tenantry.cli import app
@@ -85,6 +86,24 @@ def test_a_live_organization_is_refused(world: World) -> None:
     assert "is not deleted" in refused.stderr
     with world.connect(SUPERUSER) as superuser:
         assert read(superuser, "select count(*) from documents") == 2
+
+
+def test_the_next_step_keeps_the_tables_that_are_left(world: World) -> None:
+    with world.connect(OWNER) as owner:
+        run(
+            owner,
+            'create table "my invoices" (id int, tenant uuid references tenantry.tenants)',
+            """select tenantry.share_table_v1('"my invoices"', 'none')""",
+            f"""insert into "my invoices" values (1, '{world.a.id}')""",
+        )
+    plan = tenants(world.database, "purge", world.a.org_id, "--leave", '"my invoices"')
+    assert plan.exit_code == 0, plan.output
+    _, _, command = plan.stdout.partition("Next: tenantry tenants ")
+    done = tenants(world.database, *shlex.split(command))
+    assert "is purged" in done.stdout
+    unknown = tenants(world.database, "purge", world.a.org_id, "--leave", "nosuchtable")
+    assert isinstance(unknown.exception, ConfigurationError)
+    assert "nosuchtable" in str(unknown.exception)
 
 
 def test_a_purge_that_is_killed_goes_on_when_run_again(world: World) -> None:

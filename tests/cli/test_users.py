@@ -13,6 +13,7 @@ from instance import fresh_database
 from sql.clerk_objects import START, deleted, event, invitation, user
 from sql.mirror import Mirror
 from tenantry.cli import app
+from tenantry.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -47,6 +48,16 @@ def test_a_person_is_erased_after_a_trial_that_changes_nothing(database: Databas
         assert "Tables of your app are yours" in done.stdout
         assert "ana@home.test" not in done.output
         assert mirror.column("select email_address from tenantry.invitations") == [None]
+        addresses = mirror.one("select count(*) from tenantry.webhook_events where num_nonnulls(data, body) > 0")
+        assert addresses == 0
     again = json.loads(erase(database, "user_1", "--json").stdout)
     assert (again["user"], set(again["rows"].values())) == ("erased", {0})
     assert "has no user user_9" in erase(database, "user_9").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [[""], ["org_1"], ["user_%"], ["user_1", "--email", "data"], ["user_1", "--email", "a@"]]
+)
+def test_what_is_no_id_and_no_address_is_refused(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["users", "erase", *arguments], env={"DATABASE_URL": "postgresql://nowhere"})
+    assert isinstance(result.exception, ConfigurationError)

@@ -32,6 +32,16 @@ def test_names_are_printed_as_they_are(narrow: tuple[Screen, io.StringIO]) -> No
     assert "Acme [red] (admin)" in printed.getvalue()
 
 
+def test_what_came_from_outside_does_not_act_on_the_terminal(narrow: tuple[Screen, io.StringIO]) -> None:
+    screen, printed = narrow
+    attack = "\x1b[2J\x1b]0;owned\x07\x9b2J\u202e"
+    screen.show(Summary([("App", "http://127.0.0.1:8000")], [Person(attack, attack, ((attack, "admin"),))], []))
+    screen.show_change("tenant.created", [attack], "webhook")
+    screen.show_delivery(attack, attack, "delivered 200")
+    assert not set(printed.getvalue()) & set("\x1b\x07\x9b\u202e")
+    assert "\\x1b[2J" in printed.getvalue()
+
+
 def test_of_many_people_only_the_first_are_listed(narrow: tuple[Screen, io.StringIO]) -> None:
     screen, printed = narrow
     screen.show(Summary([("App", "http://127.0.0.1:8000")], [ADA] * (PEOPLE_SHOWN + 5), []))

@@ -15,6 +15,7 @@ from snippets import ROOT
 
 PAGE = "docs/nextjs.md"
 PACKAGES = "next16"
+SHARED = ("app/page.tsx", "app/sign-in/[[...sign-in]]/page.tsx", "app/orgs/[org]/layout.tsx")  # by both shapes
 DATABASE, API = "From an existing app to isolated rows", "In front of a FastAPI"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _PLACE = re.compile(r"^// (\S+\.tsx?)\n")
@@ -49,7 +50,7 @@ export default function RootLayout({ children }: { children: ReactNode }) {
     "tsconfig.json": json.dumps(
         {
             "compilerOptions": {
-                "target": "ES2022",
+                "target": "ES2017",  # as Next.js writes it
                 "lib": ["dom", "dom.iterable", "esnext"],
                 "module": "esnext",
                 "moduleResolution": "bundler",
@@ -82,13 +83,13 @@ class Section:
 
 
 def read_section(title: str) -> Section:
-    """The layout is written down once, for both shapes."""
+    """What both shapes share is written down once."""
     text = (ROOT / PAGE).read_text(encoding="utf-8")
     own = _blocks(text.partition(f"\n## {title}\n")[2].partition("\n## ")[0])
     first = _blocks(text.partition(f"\n## {DATABASE}\n")[2].partition("\n## ")[0])
     [commands] = [code for language, code in own if language == "console"]
     files = _files(own)
-    files.setdefault("app/orgs/[org]/layout.tsx", _files(first)["app/orgs/[org]/layout.tsx"])
+    files = {path: _files(first)[path] for path in SHARED} | files
     return Section(commands.splitlines(), files, "".join(code for language, code in own if language == "sql"))
 
 

@@ -38,6 +38,11 @@ def bearer(emulator: Emulator, url: str, user: str, organization: str) -> dict[s
     return {"Authorization": f"Bearer {emulator.mint_token(user, organization, seconds=3600, authorized_party=url)}"}
 
 
+def build(folder: Path, variables: dict[str, str]) -> None:
+    """Type-checks too, tests and all, with the configuration that Next.js writes."""
+    run(folder, "next", "build", timeout=COMPILE_SECONDS, env=variables)
+
+
 @pytest.mark.parametrize("shape", [DATABASE, API])
 def test_the_path_is_short(shape: str) -> None:
     assert len(read_section(shape).commands) < COMMANDS
@@ -54,18 +59,21 @@ def test_a_fresh_app_gets_isolated_rows(empty: Database, open_tmp_path: Path) ->
 
     follow(folder, section, run_sql, owner_url=empty.dsn(SUPERUSER), app=APP)
     write_files(folder, {"cached.ts": blocks(PAGE, "ts")[-1]})  # what it says of caches
-    run(folder, "next", "typegen")
-    run(folder, "tsc", "--noEmit")
     with closing(Emulator()) as emulator, serve(create_app(emulator)) as clerk_url:
         organizations = {found.name: found.id for found in emulator.store.state.organizations.values()}
         acme, globex = organizations["Acme"], organizations["Globex"]
         variables = emulator.instance.nextjs_environment(clerk_url) | {
             "DATABASE_URL": empty.dsn(APP),
         }
+        build(folder, variables)
         with start(folder, "dev", variables) as url:
             ada = bearer(emulator, url, "ada@example.test", "Acme")
             alan = bearer(emulator, url, "alan@example.test", "Globex")
             client = httpx.Client(base_url=url, timeout=COMPILE_SECONDS, trust_env=False)
+            home = client.get("/", headers=ada)
+            assert (home.status_code, home.headers["location"]) == (307, f"/orgs/{acme}")
+            assert httpx.URL(client.get("/").headers["location"]).path == "/sign-in"
+            assert client.get("/sign-in").status_code == 200
             made = client.post(f"/orgs/{acme}/notes", json={"text": "Plans of Acme"}, headers=ada)
             assert made.status_code == 201, made.text
             assert "Plans of Acme" in client.get(f"/orgs/{acme}", headers=ada).text
@@ -96,6 +104,7 @@ def test_a_fresh_app_in_front_of_fastapi_shows_its_rows(empty: Database, open_tm
         follow(folder, read_section(API), lambda text: None, api=deployment.url)
         emulator = deployment.clerk.emulator
         variables = emulator.instance.nextjs_environment(deployment.clerk.url) | {"TENANTRY_API_URL": deployment.url}
+        build(folder, variables)
         with start(folder, "dev", variables) as url:
             client = httpx.Client(base_url=url, timeout=COMPILE_SECONDS, trust_env=False)
             # FastAPI takes a Bearer token of any page; this one was made for its own.

@@ -24,4 +24,4 @@ def test_the_page_names_every_cause() -> None:
     source = resources.files("tenantry").joinpath("sql", "functions", "explain_drift_v1.sql").read_text()
     causes = set(re.findall(r"(?:then|else) '([a-z ]+)'", source))
     assert causes == set(re.findall(r"^\| `([a-z ]+)` \| (?:the|an|it)", PAGE, re.MULTILINE))
-    assert len(causes) == 4
+    assert len(causes) == 5

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,28 @@ from sql.tenants import (
     Tenant,
     World,
     bypassing,
+    identity,
+    inside,
     isolate,
     make_world,
     membership,
     organization,
+    person,
     read,
     record,
+    refuse,
     refused,
+    rows,
     run,
+    undone,
 )
 from tenantry import mirror, tenants
 from tenantry.database import run as call
-from tenantry.errors import ConfigurationError
+from tenantry.errors import ConfigurationError, PurgeUnfinished
+from tenantry.webhooks import Delivery
 
 PROPERTY = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+WAIT_SECONDS = 60
 
 # What an app may look like: composite keys and plain ones, a tree, a circle, partitions, Clerk's own ids, odd names.
 TABLES = """
@@ -145,6 +154,27 @@ def purge(world: World, login: str = APP, **options: Any) -> dict[str, int]:
 def plan(world: World, login: str = APP, **options: Any) -> tenants.Plan:
     with world.connect(login) as connection:
         return tenants.plan(connection, tenants.find_tenant(connection, world.a.org_id), **options)
+
+
+def purge_other(connection: Connection, world: World, **options: Any) -> dict[str, int]:
+    found = tenants.plan(connection, tenants.find_tenant(connection, world.b.org_id))
+    return tenants.purge(connection, found, **options)
+
+
+def in_background(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Begins it; the answer waits for its end, and raises what it raised."""
+    pool = ThreadPoolExecutor(1)
+    begun = pool.submit(work)
+    pool.shutdown(wait=False)
+    return lambda: begun.result(WAIT_SECONDS)
+
+
+def until(world: World, condition: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    with world.connect(SUPERUSER) as superuser:
+        while not read(superuser, condition):
+            assert time.monotonic() < deadline, condition
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize("login", [APP, OWNER])
@@ -323,3 +353,210 @@ def test_tenants_are_listed_page_by_page(world: World) -> None:
     assert [one["org_id"] for one in first + second] == [world.a.org_id, world.b.org_id]
     assert [one["members"] for one in first + second] == [0, 1]
     assert ([one["org_id"] for one in gone], [one["org_id"] for one in live]) == ([world.a.org_id], [world.b.org_id])
+
+
+def absent(connection: Connection, kind: str, id_: str, ago: float) -> None:
+    """A listing lacked it."""
+    options = json.dumps({"observed_at": int((time.time() - ago) * 1000), "absent": [id_]})
+    read(connection, "select tenantry.merge_page_v1(%s, '[]', %s::jsonb)", kind, options)
+
+
+def test_an_organization_that_came_back_since_the_plan_loses_nothing(world: World) -> None:
+    before = checksums(world, world.b)
+    with world.connect(APP) as app:
+        absent(app, "organizations", world.b.org_id, ago=50)
+        found = tenants.plan(app, tenants.find_tenant(app, world.b.org_id))
+        assert found.blockers == ()
+        record(app, "organization.updated", organization(world.b.org_id, updated_at=1), time.time())
+        with pytest.raises(ConfigurationError, match="is not deleted"):
+            tenants.purge(app, found)
+    after = checksums(world, world.b)
+    assert {name: after[name] for name in NAMES} == {name: before[name] for name in NAMES}
+
+
+def test_an_end_is_made_final_after_what_is_being_merged(world: World) -> None:
+    with world.connect(APP) as app, world.connect(APP) as merging:
+        absent(app, "organizations", world.b.org_id, ago=50)
+        with merging.transaction():
+            record(merging, "organization.updated", organization(world.b.org_id, updated_at=1), time.time())
+            answer = in_background(lambda: mirror.decode(call(app, mirror.end_tenant(world.b.org_id))))
+            until(world, "select exists (select from pg_locks where locktype = 'advisory' and not granted)")
+        assert answer()["ended"] is False
+
+
+def test_a_request_that_is_still_in_the_tenant_is_waited_for(world: World) -> None:
+    with world.connect(APP) as request, world.connect(APP) as app:
+        with inside(request, world.b):
+            delete(app, world.b)
+            found = tenants.plan(app, tenants.find_tenant(app, world.b.org_id))
+            purged = in_background(lambda: tenants.purge(app, found, patience=WAIT_SECONDS))
+            until(world, f"select deleted_at is not null from tenantry.tenants where id = '{world.b.id}'")
+            time.sleep(0.5)
+            request.execute("insert into folders (id, body) values (999, 'late')")
+        assert purged()["public.folders"] == 26
+    assert {count for count, _ in checksums(world, world.b).values()} == {0}
+
+
+def test_a_request_that_does_not_end_is_told_and_purged_the_next_time(world: World) -> None:
+    with world.connect(APP) as request, world.connect(APP) as app:
+        with inside(request, world.b):
+            delete(app, world.b)
+            with pytest.raises(PurgeUnfinished, match="still open"):
+                purge_other(app, world, patience=0)
+            request.execute("insert into folders (id, body) values (999, 'late')")
+        assert purge_other(app, world)["public.folders"] == 1
+    assert {count for count, _ in checksums(world, world.b).values()} == {0}
+
+
+def test_rows_that_come_during_a_purge_are_told(world: World) -> None:
+    def insert(table: str, _: int) -> None:
+        if table == "tenantry.webhook_events":
+            with world.connect(APP) as job, bypassing(job):
+                job.execute("insert into folders (id, body, tenant_id) values (999, 'late', %s)", [world.a.id])
+
+    with pytest.raises(PurgeUnfinished) as told:
+        purge(world, progress=insert)
+    assert told.value.detail == "What is left: 1 in public.folders."
+    assert purge(world) == {"public.folders": 1}
+
+
+def test_a_row_that_refers_to_one_under_deletion_is_told_with_the_next_step(world: World) -> None:
+    with world.connect(APP) as job, world.connect(APP) as app:
+        found = tenants.plan(app, tenants.find_tenant(app, world.a.org_id))
+        with bypassing(job):
+            job.execute("insert into documents values (999, 1, 'late', %s)", [world.a.id])
+            purged = in_background(lambda: tenants.purge(app, found, patience=0))
+            until(world, "select exists (select from pg_locks where not granted)")
+        with pytest.raises(PurgeUnfinished, match=r"came into public\.documents") as told:
+            purged()
+    assert told.value.hint == "Run it again."
+    assert purge(world)["public.documents"] == 1
+
+
+def test_nobody_enters_a_purged_tenant(world: World) -> None:
+    purge(world)
+    with world.connect(APP) as app:
+        run(app, "select tenantry.sequence_changes_v1()")
+        call(app, mirror.add_consumer("late", ["*"], "beginning"))
+        told = mirror.decode(call(app, mirror.read_consumer("late", ["tenant.*"], 9)))
+        change = next(one for one in told["changes"] if one["tenant_id"] == world.a.id)
+        with undone(app):
+            entered = mirror.decode(call(app, mirror.enter_change("late", change["pos"], told["pos"], seconds=9)))
+            assert entered == {"taken": False, "context": None}
+            refuse(app, "TY001", "insert into folders (id) values (1)")
+        with refused("TY013"), inside(app, world.a, membership_source="token"):
+            pass
+        call(app, mirror.remove_consumer("late"))
+
+
+def test_dead_letters_are_found_and_emptied_by_their_organization(world: World) -> None:
+    never = 10**30
+    of = organization(world.b.org_id, updated_at=never)
+    member = {**membership("orgmem_9", world.b.org_id, "user_9"), "organization": of}
+    invited = {"id": "orginv_9", "organization_id": world.b.org_id, "email_address": "zoe@x.test", "updated_at": never}
+    hosted = {"id": "orgdmn_9", "organization_id": world.b.org_id, "name": "x.test", "updated_at": never}
+    with world.connect(APP) as app, world.connect(SUPERUSER) as superuser:
+        for type_, data in {
+            "organization.updated": of,
+            "organizationMembership.created": member,
+            "organizationInvitation.created": invited,
+            "organizationDomain.created": hosted,
+        }.items():
+            assert record(app, type_, data, time.time() - 90) == "failed"
+        options = {"org_id": world.b.org_id, "outcomes": ["failed"]}
+        assert len(mirror.decode(call(app, mirror.list_events(options)))) == 4
+        for message_id, named in {"msg_its": world.b.org_id, "msg_other": "org_other"}.items():
+            broken = f'{{"data": {{"id": "{named}"'
+            call(app, mirror.record_events([Delivery(message_id, int(time.time()), "", broken, {})]))
+        delete(app, world.b)
+        purge_other(app, world)
+        left = rows(superuser, "select message_id from tenantry.webhook_events where body is not null")
+        assert left == ["msg_other"]
+
+
+def test_nothing_that_comes_late_about_a_purged_tenant_is_kept(world: World) -> None:
+    purge(world)
+    of = organization(world.a.org_id, name="SENTINEL")
+    member = {
+        **membership("orgmem_9", world.a.org_id, "user_9"),
+        "organization": of,
+        "public_metadata": {"a": "SENTINEL"},
+    }
+    invited = {"id": "orginv_9", "organization_id": world.a.org_id, "email_address": "SENTINEL@x.test", "updated_at": 9}
+    hosted = {"id": "orgdmn_9", "organization_id": world.a.org_id, "name": "SENTINEL.test", "updated_at": 9}
+    broken = organization(world.a.org_id, name="SENTINEL", updated_at=10**30)
+    with world.connect(APP) as app, world.connect(SUPERUSER) as superuser:
+        told = {
+            "organization.updated": of,
+            "organizationMembership.created": member,
+            "organizationInvitation.created": invited,
+            "organizationDomain.created": hosted,
+            "organization.created": broken,
+        }
+        outcomes = [record(app, type_, data, time.time()) for type_, data in told.items()]
+        assert outcomes == ["applied", "stale", "stale", "stale", "ignored"]
+        for kind, data in {"invitations": invited, "domains": hosted}.items():
+            options = json.dumps({"observed_at": int(time.time() * 1000)})
+            page = json.dumps([data])
+            read(app, "select tenantry.merge_page_v1(%s, %s::jsonb, %s::jsonb)", kind, page, options)
+        for table in rows(superuser, "select tablename::text from pg_tables where schemaname = 'tenantry'"):
+            found = f"select count(*) from tenantry.{table} as t where t::text like '%SENTINEL%'"
+            assert read(superuser, found) == 0, table
+    assert {count for count, _ in checksums(world, world.a).values()} == {0}
+
+
+def test_a_personal_account_is_purged_once_its_user_cannot_come_back(world: World) -> None:
+    with world.connect(APP) as app:
+        call(app, mirror.provision(json.dumps(identity(world.b, org_id=None, personal_account=True))))
+        absent(app, "users", world.b.user_id, ago=0)
+        found = tenants.plan(app, tenants.find_tenant(app, world.b.user_id))
+        assert "tenantry users erase" in found.blockers[0]
+        call(app, mirror.erase_user(world.b.user_id))
+        found = tenants.plan(app, tenants.find_tenant(app, world.b.user_id))
+        tenants.purge(app, found)
+        assert tenants.find_tenant(app, world.b.user_id).purged_at
+
+
+def test_a_table_to_be_left_must_refer_to_tenants(world: World) -> None:
+    for name in ("nosuchtable", "documents.x"):
+        with pytest.raises(ConfigurationError, match=name):
+            plan(world, leave=[name])
+
+
+def test_an_export_shows_members_as_isolation_does(world: World, tmp_path: Path) -> None:
+    with world.connect(APP) as app:
+        gone = membership("orgmem_former", world.b.org_id, "user_former")
+        record(app, "user.created", person("user_former"), time.time() - 90)
+        record(app, "organizationMembership.created", gone, time.time() - 90)
+        record(app, "organizationMembership.deleted", gone, time.time() - 80)
+        tenants.export(app, tenants.find_tenant(app, world.b.org_id), tmp_path / "org")
+        call(app, mirror.provision(json.dumps(identity(world.b, org_id=None, personal_account=True))))
+        tenants.export(app, tenants.find_tenant(app, world.b.user_id), tmp_path / "own")
+    for folder in ("org", "own"):
+        told = (tmp_path / folder / "tenantry.users.jsonl").read_text().splitlines()
+        assert [json.loads(line)["id"] for line in told] == [world.b.user_id]
+
+
+def test_a_table_whose_name_is_a_path_is_exported_too(world: World, tmp_path: Path) -> None:
+    with world.connect(OWNER) as owner:
+        run(owner, 'create table "../a/b" (id int)')
+        isolate(owner, '"../a/b"')
+    try:
+        with world.connect(APP) as app:
+            tenants.export(app, tenants.find_tenant(app, world.a.id), tmp_path / "out")
+        assert "public.%22..%2Fa%2Fb%22.jsonl" in {file.name for file in (tmp_path / "out").iterdir()}
+    finally:
+        with world.connect(SUPERUSER) as superuser:
+            run(superuser, 'drop table "../a/b"')
+
+
+@pytest.mark.parametrize("options", [{"deleted": "x"}, {"deleted": 1}, {"limit": "x"}])
+def test_tenants_are_not_listed_by_what_cannot_be_read(world: World, options: dict[str, Any]) -> None:
+    with world.connect(APP) as app, refused("TY010"):
+        call(app, mirror.list_tenants(options))
+
+
+@pytest.mark.parametrize("options", [{"limit": "x"}, {"limit": 0}, {"limit": 1.5}, {"after": "x"}, {"after": -1}])
+def test_a_purge_of_the_mirror_is_refused_what_it_cannot_read(world: World, options: dict[str, Any]) -> None:
+    with world.connect(APP) as app, refused("TY010"):
+        read(app, "select tenantry.purge_tenant_v1(%s, %s::jsonb)", world.a.id, json.dumps(options))

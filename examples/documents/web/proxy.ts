@@ -23,6 +23,10 @@ export default clerkMiddleware(
 );
 
 export const config = {
-  // Everything but files, Clerk's own paths in development, and its webhooks, which no session comes with.
-  matcher: ["/((?!_next|__clerk|api/webhooks/clerk|.*\\.(?:ico|png|jpe?g|svg|webp|gif|css|js|woff2?|txt|xml|map)$).*)"],
+  // Everything but files, Clerk's own paths in development, and its webhooks, which no session comes with. Files of an
+  // organization, and of an API, are answered by routes.
+  matcher: [
+    "/((?!_next|__clerk|api/webhooks/clerk(?:$|/)|.*\\.(?:ico|png|jpe?g|svg|webp|gif|css|js|woff2?|txt|xml|map)$).*)",
+    "/(orgs|api/(?!webhooks/clerk(?:$|/))|trpc)(.*)",
+  ],
 };

@@ -13,6 +13,7 @@ from tenantry.cli.dev import dev
 from tenantry.cli.reconcile import reconcile
 from tenantry.cli.status import status
 from tenantry.errors import ConfigurationError, TenantryError
+from tenantry.terminal import printable
 
 FAILED = 1
 USAGE = 2
@@ -56,15 +57,24 @@ def options(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0, 1 for a failure or a finding, 2 for a usage or configuration error."""
     try:
+        _check_text(sys.argv[1:] if arguments is None else arguments)
         app(arguments)
     except TenantryError as error:
         _print_error(error)
         sys.exit(USAGE if isinstance(error, ConfigurationError) else FAILED)
 
 
+def _check_text(arguments: list[str]) -> None:
+    """Raises ConfigurationError for an argument that was typed in bytes of no text: no database takes it."""
+    for argument in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise ConfigurationError(f"An argument is not UTF-8: {printable(argument)}.")
+
+
 def _print_error(error: TenantryError) -> None:
-    typer.secho(f"Error: {error.message}", fg="red", err=True)
-    if error.detail:
-        typer.echo(error.detail, err=True)
+    """It may quote what was read: no terminal is to act on that. A detail may have lines."""
+    typer.secho(f"Error: {printable(error.message)}", fg="red", err=True)
+    for line in (error.detail or "").splitlines():
+        typer.echo(printable(line), err=True)
     if error.hint:
-        typer.echo(f"Hint: {error.hint}", err=True)
+        typer.echo(f"Hint: {printable(error.hint)}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from tenantry import mirror
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect, run
 from tenantry.errors import ConfigurationError
+from tenantry.terminal import change_line, printable
 
 if TYPE_CHECKING:
     import psycopg
@@ -173,9 +175,8 @@ def _print_json(changes: list[dict[str, Any]]) -> None:
 def _print_lines(changes: list[dict[str, Any]]) -> None:
     lines = []
     for change in changes:
-        about = [f"tenant {change['tenant_id']}" if change["tenant_id"] else "", change["user_id"] or ""]
-        words = [change["at"][:19], change["kind"], change["object_id"], *about, f"({change['cause']})"]
-        lines.append("  ".join(filter(None, words)))
+        about = [change["object_id"], change["tenant_id"] and f"tenant {change['tenant_id']}", change["user_id"]]
+        lines.append("".join(change_line(change["at"][:19], change["kind"], about, change["cause"])))
     _print(lines)
 
 
@@ -185,12 +186,11 @@ def _print(lines: list[str]) -> None:
 
 
 def _print_consumer(one: dict[str, Any]) -> None:
-    typer.echo(f"{one['name']}  {one['state']}  {' '.join(one['kinds'])}  {one['behind']} to come")
+    typer.echo(f"{printable(one['name'])}  {one['state']}  {' '.join(one['kinds'])}  {one['behind']} to come")
     if one["failing"]:
         change = one["failing"]
-        typer.echo(
-            f"  failed {one['attempts']} times at change {change['pos']} ({change['kind']} {change['object_id']})"
-        )
-        typer.echo(f"  {one['error']}")
+        about = printable(f"{change['kind']} {change['object_id']}")
+        typer.echo(f"  failed {one['attempts']} times at change {change['pos']} ({about})")
+        typer.echo(f"  {printable(one['error'])}")
         if one["parked_at"]:
-            typer.echo(f"  Next: tenantry changes resume {one['name']}, or skip")
+            typer.echo(f"  Next: tenantry changes resume {shlex.quote(one['name'])}, or skip")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from tenantry import mirror
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect, run
 from tenantry.errors import ConfigurationError, DatabaseUnavailable, TenantryError
+from tenantry.terminal import printable
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,12 +57,9 @@ def list_(
     wanted = _filters(type, outcome, org, user, since) | {"limit": limit}
     with connect(database_url) as connection:
         found = mirror.decode(run(connection, mirror.list_events(wanted)))
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
     for one in found:
-        _print_line(one)
-    if not found:
+        typer.echo(json.dumps(one)) if as_json else _print_line(one)
+    if not found and not as_json:
         typer.echo("No such delivery.")
 
 
@@ -106,7 +105,7 @@ def replay(
     tally: Counter[str] = Counter()
     with connect(database_url) as connection:
         keep = _keeps_private_metadata()
-        for batch in _pages(connection, filters) if failed else [list(dict.fromkeys(ids or ()))]:
+        for batch in _pages(connection, filters) if failed else _batches(ids or ()):
             for told in _replay(connection, batch, dry_run=dry_run, keep=keep):
                 tally[told["outcome"]] += 1
                 typer.echo(json.dumps(told)) if as_json else _print_replay(told)
@@ -144,6 +143,10 @@ def forget(
     seconds = _seconds(older_than)
     if seconds is None:
         raise ConfigurationError(f"{older_than!r} is no age.", hint="Write it like 90d.")
+    if seconds < 7 * _UNITS["d"]:
+        raise ConfigurationError(
+            f"{older_than!r} is below 7d: Clerk's sender may bring what is so young again.", hint="Write it like 90d."
+        )
     before, forgotten = horizon(seconds), 0
     told: dict[str, Any] = {}
     with connect(database_url) as connection:
@@ -202,7 +205,7 @@ def _keeps_private_metadata() -> bool:
 
 
 def _pages(connection: Connection, filters: dict[str, Any]) -> Iterator[list[str]]:
-    """The ids, the oldest first; those that fail again are not asked for again."""
+    """The ids of all that fit, the oldest first; those that fail again are not asked for again."""
     after = None
     while True:
         wanted = filters | {"limit": _PAGE, "oldest_first": True, "after": after}
@@ -212,6 +215,11 @@ def _pages(connection: Connection, filters: dict[str, Any]) -> Iterator[list[str
         if len(page) < _PAGE:
             return
         after = {name: page[-1][name] for name in ("received_at", "message_id")}
+
+
+def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
+    once = list(dict.fromkeys(ids))
+    return (once[start : start + _PAGE] for start in range(0, len(once), _PAGE))
 
 
 def _replay(connection: Connection, ids: list[str], *, dry_run: bool, keep: bool) -> list[dict[str, Any]]:
@@ -249,9 +257,9 @@ def _print_line(one: dict[str, Any]) -> None:
     words = [one["received_at"][:19], f"{one['outcome']:<8}", one["type"] or "(no type)", one["message_id"], *about]
     if one["replays"]:
         words.append(f"replayed {one['replays']}x")
-    typer.secho("  ".join(words), fg="red" if one["outcome"] in ("failed", "refused") else None)
+    typer.secho(printable("  ".join(words)), fg="red" if one["outcome"] in ("failed", "refused") else None)
     if one["error"]:
-        typer.echo(f"  {one['error_code']}: {one['error']}")
+        typer.echo(printable(f"  {one['error_code']}: {one['error']}"))
 
 
 def _print_event(found: dict[str, Any]) -> None:
@@ -264,19 +272,24 @@ def _print_event(found: dict[str, Any]) -> None:
     }
     for name, value in facts.items():
         if value:
-            typer.echo(f"  {name}: {value}")
+            typer.echo(printable(f"  {name}: {value}"))
     if found["data"] is not None:
-        typer.echo(json.dumps(found["data"], indent=2, ensure_ascii=False))
+        for line in json.dumps(found["data"], indent=2, ensure_ascii=False).split("\n"):
+            typer.echo(printable(line))
     elif found["body"] is not None:
-        typer.echo(found["body"])
+        typer.echo(printable(found["body"]))
     else:
         typer.echo("  Nothing of what it told is kept.")
     for change in found["changes"]:
-        typer.echo(f"changed: {change['kind']}  {change['object_id']}")
+        typer.echo(printable(f"changed: {change['kind']}  {change['object_id']}"))
     if not found["changes"]:
         typer.echo("It changed nothing in the feed.")
     if found["outcome"] == "failed":
-        typer.echo(f"Next: tenantry events replay {found['message_id']}")
+        typer.echo(f"Next: {_next(found['message_id'], can_be_replayed=found['body'] is not None)}")
+
+
+def _next(message_id: str, *, can_be_replayed: bool) -> str:
+    return f"tenantry events {'replay' if can_be_replayed else 'discard'} {shlex.quote(message_id)}"
 
 
 def _print_replay(told: dict[str, Any]) -> None:
@@ -286,9 +299,11 @@ def _print_replay(told: dict[str, Any]) -> None:
         "unknown": "there is no such delivery",
     }
     line = f"{told['message_id']}  {told.get('type') or '(no type)'}  {says.get(told['outcome'], told['outcome'])}"
-    typer.secho(line, fg="red" if told["outcome"] in _LEFT else None)
+    typer.secho(printable(line), fg="red" if told["outcome"] in _LEFT else None)
     if told.get("error"):
         typer.echo(f"  {told['code']}: {told['error']}")
+    if told["outcome"] == "empty" and told["was"] == "failed":
+        typer.echo(f"  Next: {_next(told['message_id'], can_be_replayed=False)}")
     for change in told["changes"]:
         typer.echo(f"  changed: {change['kind']}  {change['object_id']}")
 

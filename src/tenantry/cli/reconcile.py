@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tenantry.cli.db import DatabaseUrl, Json
+from tenantry.terminal import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -111,9 +112,8 @@ def _progress(*, hidden: bool) -> Iterator[Progress]:
 
 def _print(report: Report, plan: Plan, *, quiet: bool) -> None:
     for drift in report.drift:
-        typer.echo(
-            f"{drift.kind} {drift.id}  {drift.field}: mirror {_shown(drift.mirror)}, Clerk {_shown(drift.clerk)}"
-        )
+        shown = f"{drift.field}: mirror {_shown(drift.mirror)}, Clerk {_shown(drift.clerk)}"
+        typer.echo(printable(f"{drift.kind} {drift.id}  {shown}"))
         typer.echo(f"  likely cause: {drift.cause}")
     if report.drifted > len(report.drift):
         typer.echo(f"... and {report.drifted - len(report.drift)} differences more")

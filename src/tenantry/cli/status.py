@@ -12,6 +12,7 @@ import typer
 from tenantry import mirror
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect, run
+from tenantry.errors import ConfigurationError, DatabaseUnavailable, SchemaError, TenantryError
 
 if TYPE_CHECKING:
     from tenantry.settings import Settings
@@ -32,12 +33,15 @@ def status(
     """Say whether webhooks, mirror, feed and isolation are well, a line each. Exits with 1 where something is not."""
     import os
 
-    from tenantry.errors import ConfigurationError
     from tenantry.settings import Settings
 
     url = database_url or os.environ.get("TENANTRY_MIGRATION_URL") or os.environ.get("DATABASE_URL")
-    settings = Settings.from_env(database_url=url)
-    if ask_clerk and settings.secret_key is None:
+    settings: Settings | ConfigurationError
+    try:
+        settings = Settings.from_env(database_url=url)
+    except ConfigurationError as error:  # one line of the status: the others are told all the same
+        settings = error
+    if ask_clerk and isinstance(settings, Settings) and settings.secret_key is None:
         raise ConfigurationError("There is no key to ask Clerk with.", hint="Set CLERK_SECRET_KEY.")
     found = _gather(settings, url, ask_clerk=ask_clerk)
     if as_json:
@@ -48,28 +52,42 @@ def status(
     raise typer.Exit(0 if found.level == "ok" else 1)
 
 
-def _gather(settings: Settings, url: str | None, *, ask_clerk: bool) -> Status:
+def _gather(settings: Settings | ConfigurationError, url: str | None, *, ask_clerk: bool) -> Status:
     from tenantry import schema, status
-    from tenantry.errors import DatabaseUnavailable, SchemaError
 
+    installed = None
     try:
         with connect(url) as connection:
             installed = schema.status(connection)
             facts = status.read_facts(run(connection, mirror.status()))
             findings = len(schema.check(connection))
     except (DatabaseUnavailable, SchemaError) as error:
-        return status.without_facts(error)
+        return status.without_facts(error, installed=installed, with_detail=True)
+    unset = settings if isinstance(settings, ConfigurationError) else None
+    silence, unasked = _ask(settings, facts) if ask_clerk else (None, None)
     return status.judge(
         facts,
-        reconcile_every=settings.reconcile,
+        reconcile_every=0 if isinstance(settings, ConfigurationError) else settings.reconcile,
         installed=installed,
         findings=findings,
         asked=ask_clerk,
-        silence=asyncio.run(_ask(settings, facts)) if ask_clerk else None,
+        silence=silence,
+        unasked=unasked,
+        unset=unset,
     )
 
 
-async def _ask(settings: Settings, facts: Facts) -> Silence | None:
+def _ask(settings: Settings | ConfigurationError, facts: Facts) -> tuple[Silence | None, TenantryError | None]:
+    """What Clerk shows, or why it could not be asked."""
+    if isinstance(settings, ConfigurationError):
+        return None, settings
+    try:
+        return asyncio.run(_ask_clerk(settings, facts)), None
+    except TenantryError as error:
+        return None, error
+
+
+async def _ask_clerk(settings: Settings, facts: Facts) -> Silence | None:
     from tenantry.pool import Pool
     from tenantry.silence import ask_clerk
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from tenantry import mirror
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect, run
 from tenantry.errors import ConfigurationError
+from tenantry.terminal import printable
 
 if TYPE_CHECKING:
     from tenantry.tenants import Plan
@@ -83,7 +85,7 @@ def purge(
 ) -> None:
     """Delete all rows of a deleted organization, or say what would go. One that was stopped goes on when run again.
 
-    Exits with 1 where something stands against it.
+    Exits with 1 where something stands against it, or rows came meanwhile or still may: run it again then.
     """
     from tenantry import tenants
 
@@ -92,7 +94,7 @@ def purge(
     with connect(database_url) as connection:
         plan = tenants.plan(connection, tenants.find_tenant(connection, tenant), leave=leave or ())
         if confirm is None or plan.blockers:
-            _print_plan(plan, tenant, as_json=as_json)
+            _print_plan(plan, tenant, leave or [], as_json=as_json)
             raise typer.Exit(1 if plan.blockers else 0)
         deleted = tenants.purge(connection, plan, batch=batch, progress=lambda *told: _print_progress(as_json, *told))
     if as_json:
@@ -103,7 +105,7 @@ def purge(
     typer.echo(f"{tenant} is purged. Its ids stay, so that no late event brings it back.")
 
 
-def _print_plan(plan: Plan, tenant: str, *, as_json: bool) -> None:
+def _print_plan(plan: Plan, tenant: str, leave: list[str], *, as_json: bool) -> None:
     if as_json:
         typer.echo(
             json.dumps({"steps": plan.steps, "rows": plan.rows, "blockers": plan.blockers, **asdict(plan.tenant)})
@@ -117,7 +119,9 @@ def _print_plan(plan: Plan, tenant: str, *, as_json: bool) -> None:
     for blocker in plan.blockers:
         typer.secho(blocker, fg="red", err=True)
     if not plan.blockers:
-        typer.echo(f"Nothing is deleted yet. Next: tenantry tenants purge {tenant} --confirm {tenant}")
+        again = ["tenantry", "tenants", "purge", tenant, "--confirm", tenant]
+        again += [word for name in leave for word in ("--leave", name)]
+        typer.echo(f"Nothing is deleted yet. Next: {shlex.join(again)}")
 
 
 def _print_progress(quiet: bool, table: str, rows: int) -> None:
@@ -133,4 +137,4 @@ def _line(one: dict[str, Any]) -> str:
         if at := one[f"{state}_at"]:
             words.append(f"{state} {at[:10]}")
             break
-    return "  ".join(words)
+    return printable("  ".join(words))

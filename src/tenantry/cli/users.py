@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tenantry import mirror
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect, run
+from tenantry.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
 
 app = typer.Typer(help="Remove a person's data.", no_args_is_help=True)
 
@@ -41,10 +50,11 @@ def erase(
     """Remove what mirror, inbox and feed hold of a deleted user, save the id. Exits with 1 for one who is not deleted.
 
     Once the user is deleted the mirror has no address of theirs: name those you know, and invitations and deliveries
-    that name nothing else are found too. Tables of your app are not touched.
+    that name nothing else are found too. Tables of your app are not touched. One that was stopped is run again.
     """
-    with connect(database_url) as connection, connection.transaction(force_rollback=dry_run):
-        told = mirror.decode(run(connection, mirror.erase_user(user_id, email or ())))
+    _check(user_id, email or ())
+    with connect(database_url) as connection:
+        told = _erase(connection, user_id, email or (), dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(told | {"dry_run": dry_run}))
     elif told["user"] == "live":
@@ -57,6 +67,27 @@ def erase(
     else:
         _print(user_id, told, dry_run=dry_run)
     raise typer.Exit(1 if told["user"] == "live" else 0)
+
+
+def _check(user_id: str, emails: Iterable[str]) -> None:
+    if not re.fullmatch(r"user_\w+", user_id):
+        raise ConfigurationError(f"{user_id!r} is no user's id.", hint="Clerk's begin with user_.")
+    for email in emails:
+        if not re.fullmatch(r"[^\s@\"\\\\<>(),;:]+@[^\s@\"\\\\<>(),;:]+", email):
+            raise ConfigurationError(f"{email!r} is no e-mail address.", hint="Write it like ana@example.com.")
+
+
+def _erase(connection: Connection, user_id: str, emails: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+    """Part by part, each in a transaction of its own, so that webhooks need not wait for the whole inbox to be read."""
+    rows: Counter[str] = Counter()
+    found: dict[str, Any] = {"emails": emails, "after": None, "done": False}
+    user = None
+    while not found["done"]:
+        with connection.transaction(force_rollback=dry_run):
+            found = mirror.decode(run(connection, mirror.erase_user(user_id, found["emails"], found["after"])))
+        rows.update(found["rows"])
+        user = user or found["user"]
+    return {"user": user, "rows": dict(rows)}
 
 
 def _print(user_id: str, told: dict[str, Any], *, dry_run: bool) -> None:

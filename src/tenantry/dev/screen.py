@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tenantry import __version__
+from tenantry.terminal import change_line, printable
 
 PEOPLE_SHOWN = 12
 
@@ -57,15 +58,14 @@ class Screen:
     def show_delivery(self, event_type: str, message_id: str, outcome: str) -> None:
         """One attempt to deliver a webhook; `outcome` begins with `delivered` when it was."""
         line = Text(f"  {time.strftime('%H:%M:%S')}  ", style="dim")
-        line.append(f"{event_type:<32}")
+        line.append(f"{printable(event_type):<32}")
         line.append(f"{outcome}  ", style="green" if outcome.startswith("delivered") else "red")
-        self._console.print(line.append(message_id, style="dim"))
+        self._console.print(line.append(printable(message_id), style="dim"))
 
     def show_change(self, kind: str, about: Sequence[str], cause: str) -> None:
         """One change in the mirror, in the words of its feed; further in than the webhook that caused it."""
-        line = Text(f"  {time.strftime('%H:%M:%S')}    ", style="dim")
-        line.append(f"{kind:<30}", style="cyan")
-        self._console.print(line.append("  ".join(about)).append(f"  ({cause})", style="dim"))
+        when, what, whom = change_line(f"  {time.strftime('%H:%M:%S')}  ", kind, about, cause)
+        self._console.print(Text(when, style="dim").append(what, style="cyan").append(whom, style="none"))
 
     def say(self, sentence: str) -> None:
         self._console.print(Text(sentence, style="dim"))
@@ -79,5 +79,9 @@ class Screen:
             self._console.print(Text(f"  {name:<{width}}  ").append(value, style="cyan"))
 
     def _show_person(self, person: Person) -> None:
-        belongs = ", ".join(f"{organization} ({role})" for organization, role in person.memberships)
-        self._console.print(Text(f"  {person.name:<20}{person.email:<28}").append(belongs or "no organization", "dim"))
+        belongs = printable(", ".join(f"{organization} ({role})" for organization, role in person.memberships))
+        self._console.print(
+            Text(f"  {printable(person.name):<20}{printable(person.email):<28}").append(
+                belongs or "no organization", "dim"
+            )
+        )

@@ -37,6 +37,7 @@ def nextjs_lines(api: str | None) -> list[Line]:
     clerk: list[Line] = [
         ("NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY", "pk_test_", "Clerk dashboard, API keys"),
         ("CLERK_SECRET_KEY", "sk_test_", "Clerk dashboard, API keys"),
+        ("CLERK_AUTHORIZED_PARTIES", "http://localhost:3000", "The origins of this app's pages, by comma"),
     ]
     if api is not None:
         return [

@@ -172,5 +172,5 @@ def _reason(path: str, text: str) -> str:
 
 def _merge(path: str, text: str) -> Merge | None:
     """For the files that an app may have already: what must be in them too."""
-    signs = {PROXY: "organizationSyncOptions", ROUTE: "webhook-handler"}
+    signs = {PROXY: "stateOrganization", ROUTE: "webhook-handler"}
     return Merge(re.sub(r"\A/\*\*.*?\*/\s*", "", text, flags=re.DOTALL), signs[path]) if path in signs else None

@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 import { pool, type Db } from "../database";
+import { toResponse } from "../errors";
 import { withTenant } from "../tenant";
 import { member, signIn } from "./clerk";
 import { query, queryOutside } from "./query";
@@ -49,6 +50,56 @@ it("never runs a forgotten query in the next tenant's transaction", async () => 
     const refusal: unknown = await late.catch((error: Error) => error.cause ?? error); // Drizzle wraps it
     expect(refusal).toMatchObject({ code: "no_tenant" });
   });
+});
+
+it("refuses a query as soon as its work has returned, before the commit", async () => {
+  const answered: boolean[] = [];
+  let hasReturned = false;
+  let loop: Promise<unknown> = Promise.resolve();
+  await withTenant(async (db) => {
+    await query(db, OWN);
+    loop = (async () => {
+      for (;;) {
+        const wasLate = hasReturned;
+        await query(db, "select 1");
+        answered.push(wasLate);
+      }
+    })();
+    loop.catch(() => undefined);
+    hasReturned = true;
+  });
+  const refusal: unknown = await loop.catch((error: Error) => error.cause ?? error);
+  expect(refusal).toMatchObject({ code: "no_tenant" });
+  expect(answered).toEqual([false]);
+});
+
+it("says that the database is away, and goes on when it is back", async () => {
+  await pool().end();
+  globalThis.tenantryPool = undefined;
+  process.env.DATABASE_URL = "postgresql://app@127.0.0.1:1/app";
+  const refusal: unknown = await withTenant((db) => query(db, OWN)).catch((error: unknown) => error);
+  expect(refusal).toMatchObject({ code: "database_unavailable", status: 503, detail: "ECONNREFUSED" });
+  expect(toResponse(refusal).headers.get("retry-after")).toBe("5");
+  await pool().end();
+  globalThis.tenantryPool = undefined;
+  process.env.DATABASE_URL = process.env.TENANTRY_TEST_DATABASE_URL;
+  await own();
+});
+
+it("says so too when every connection is taken", async () => {
+  pool().options.connectionTimeoutMillis = 50;
+  let free = (): void => undefined;
+  const freed = new Promise<void>((done) => (free = done));
+  let holding: Promise<void> = Promise.resolve();
+  await new Promise<void>((taken) => {
+    holding = withTenant(async () => {
+      taken();
+      await freed;
+    });
+  });
+  await expect(withTenant((db) => query(db, OWN))).rejects.toMatchObject({ code: "database_unavailable" });
+  free();
+  await holding;
 });
 
 it("reports no success where a failed query's error was swallowed", async () => {

@@ -1,6 +1,6 @@
 /**
  * Caches of the server, keyed by tenant. A cached function has no request: `withTenant` and `auth()` are refused inside
- * of one, on purpose. Ask for the tenant outside, and hand it in:
+ * of one, on purpose; so is a tenant that the server itself did not tell. Ask outside, and hand it in:
  *
  *     const countDocuments = cacheForTenant(
  *       "documents.count",
@@ -11,10 +11,13 @@
  *     const tenant = await withTenant(async (_, tenant) => tenant); // refuses whoever is out, cached or not
  *     await countDocuments(tenant);
  *
- * With `"use cache"` the function takes `cacheKey(tenant)` as an argument, and marks itself with
+ * Never close over the `db` of a transaction in a cached function: what one tenant reads would be kept for all. With
+ * `"use cache"` the function takes `cacheKey(tenant)` as an argument, and marks itself with
  * `cacheTag(...tenantTags(key, "documents"))`. After a change: `expireForTenant(tenant, "documents")`.
  */
 import { revalidateTag, unstable_cache } from "next/cache";
+
+import { refuseForged } from "./session";
 
 /** Who something is cached for: a tenant as `withTenant` gives it is one. */
 export interface CacheKey {
@@ -40,15 +43,21 @@ export function cacheForTenant<Tenant extends CacheKey, Args extends readonly Ar
   work: (tenant: Tenant, ...args: Args) => Promise<Result>,
   { tags = [], revalidate = false, isShared = false }: CacheOptions = {},
 ): (tenant: Tenant, ...args: Args) => Promise<Result> {
-  return (tenant, ...args) => {
+  return async (tenant, ...args) => {
+    refuseForged(tenant);
     const person = isShared ? [] : [tenant.userId, tenant.role];
     const key = JSON.stringify([name, tenant.tenantId, person, args]);
     return unstable_cache(() => work(tenant, ...args), [key], { tags: tenantTags(tenant, ...tags), revalidate })();
   };
 }
 
-/** The plain values of a tenant, for functions with `"use cache"`, whose arguments are the key. */
-export function cacheKey({ tenantId, userId, role }: CacheKey): CacheKey {
+/**
+ * The plain values of a tenant, for functions with `"use cache"`, whose arguments are the key. Nothing tells such
+ * values from somebody's own: a file with `"use server"` must not export a function that takes them.
+ */
+export function cacheKey(tenant: CacheKey): CacheKey {
+  refuseForged(tenant);
+  const { tenantId, userId, role } = tenant;
   return { tenantId, userId, role };
 }
 
@@ -60,6 +69,7 @@ export function tenantTags({ tenantId }: Pick<CacheKey, "tenantId">, ...tags: re
 
 /** Forgets what this tenant has under these tags, or everything it has. For server actions and route handlers. */
 export function expireForTenant(tenant: Pick<CacheKey, "tenantId">, ...tags: readonly string[]): void {
+  refuseForged(tenant);
   const [all, ...named] = tenantTags(tenant, ...tags);
   for (const tag of named.length > 0 ? named : [all]) if (tag !== undefined) expire(tag, { expire: 0 });
 }

@@ -25,13 +25,13 @@ export function pool(): Pool {
 }
 
 /** What a function answers, in a transaction of its own. */
-export async function ask(call: Call): Promise<string> {
+export async function callFunction(call: Call): Promise<string> {
   const { rows } = await pool().query<{ answer: string }>(statement(call), [...call.values]);
   return rows[0]?.answer ?? "null";
 }
 
 /** The one value of a query's first row, as text. */
-export async function askText(query: string): Promise<string | null> {
+export async function readText(query: string): Promise<string | null> {
   const { rows } = await pool().query<{ answer: string | null }>(query);
   return rows[0]?.answer ?? null;
 }
@@ -40,13 +40,13 @@ export async function askText(query: string): Promise<string | null> {
  * A connection for the length of `work`. Whatever it began and left open is undone; a connection on which that fails,
  * or that would refuse every later tenant, is closed instead of going back to the pool.
  */
-export async function onConnection<T>(work: (client: PoolClient, lent: PoolClient) => Promise<T>): Promise<T> {
+export async function onConnection<T>(work: (client: PoolClient, lending: Lending) => Promise<T>): Promise<T> {
   const client = await pool().connect();
   client.on("error", ignore); // whoever waits for a query hears of it; without a listener the process would end
   const lending = lend(client);
   let spent = false;
   try {
-    return await work(client, lending.lent);
+    return await work(client, lending);
   } catch (error) {
     spent = isTainted(error) || !(await rolledBack(client));
     throw error;
@@ -79,20 +79,36 @@ export async function lastAnswer(client: PoolClient, script: string): Promise<st
   return results.at(-1)?.rows[0]?.answer ?? "null";
 }
 
-/** A client that can be used until `end`: the pool may have lent the connection to another tenant by then. */
-function lend(client: PoolClient): { lent: PoolClient; end: () => void } {
-  let over = false;
+/** A client on loan: the pool may have lent the connection to another tenant once it has `end`ed. */
+export interface Lending {
+  readonly lent: PoolClient;
+  /** Runs what may use it; from then on it can only end its transaction, as an ORM does. */
+  readonly during: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly end: () => void;
+}
+
+function lend(client: PoolClient): Lending {
+  let state: "open" | "ending" | "over" = "open";
+  const may = (name: string | symbol, query: unknown): boolean =>
+    state === "open" ? name !== "release" && name !== "end" : state === "ending" && isEnding(query);
   const lent = new Proxy(client, {
     get(target, name) {
       const value: unknown = Reflect.get(target, name, target);
       if (typeof value !== "function") return value;
       return (...given: unknown[]) => {
-        if (over || name === "release" || name === "end") throw overError();
+        if (!may(name, given[0])) throw overError();
         return Reflect.apply(value, target, given);
       };
     },
   });
-  return { lent, end: () => (over = true) };
+  const during = <T>(work: () => Promise<T>): Promise<T> => work().finally(() => (state = "ending"));
+  return { lent, during, end: () => (state = "over") };
+}
+
+/** Whether this is a query that ends a transaction, in either form in which pg takes one. */
+function isEnding(query: unknown): boolean {
+  const text: unknown = typeof query === "object" && query !== null && "text" in query ? query.text : query;
+  return text === "commit" || text === "rollback";
 }
 
 function overError(): TenancyError {

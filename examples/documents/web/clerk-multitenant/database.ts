@@ -5,7 +5,7 @@ import pg from "pg";
 import { commit, lastAnswer, onConnection, type Lent } from "./connection";
 import { statement, type Call } from "./mirror";
 
-export { ask, askText, pool } from "./connection";
+export { callFunction, pool, readText } from "./connection";
 
 /** What `withTenant` hands to its function: pg's client, in a transaction that is in the tenant. */
 export type Db = Lent;
@@ -16,10 +16,10 @@ export async function transaction<T>(
   readOnly: boolean,
   work: (db: Db, answer: string) => Promise<T>,
 ): Promise<T> {
-  return onConnection(async (client, lent) => {
+  return onConnection(async (client, { lent, during }) => {
     const opening = readOnly ? "begin read only" : "begin";
     const answer = await lastAnswer(client, `${opening}; ${statement(call, pg.escapeLiteral)}`);
-    const result = await work(lent, answer);
+    const result = await during(() => work(lent, answer));
     await commit(client);
     return result;
   });

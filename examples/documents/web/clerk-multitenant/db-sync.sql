@@ -197,6 +197,9 @@ create table tenantry.permissions (
 );
 create index permissions_by_key on tenantry.permissions (key);
 
+-- Few, and asked for by every merge: of these nothing that comes late is kept.
+create index tenants_purged on tenantry.tenants (id) where purged_at is not null;
+
 -- Objects that a tie left in doubt: few, and asked for by the next reconcile run.
 create index tenants_in_doubt on tenantry.tenants (id) where needs_refetch;
 create index users_in_doubt on tenantry.users (id) where needs_refetch;
@@ -268,7 +271,7 @@ create table tenantry.webhook_events (
 );
 create index webhook_events_by_time on tenantry.webhook_events (received_at);
 create index webhook_events_by_type on tenantry.webhook_events (type, received_at);
-create index webhook_events_of_user on tenantry.webhook_events (user_id) where data is not null or body is not null;
+create index webhook_events_of_user on tenantry.webhook_events (user_id, received_at) where user_id is not null;
 create index webhook_events_of_organization on tenantry.webhook_events (org_id, received_at) where org_id is not null;
 create index webhook_events_dead_letters on tenantry.webhook_events (received_at) where outcome in ('failed', 'refused');
 
@@ -279,6 +282,18 @@ create table tenantry.silence (
   asked_at   timestamptz not null,           -- when Clerk was asked last whether anything has changed
   changed_at timestamptz,                    -- when something had, on Clerk's clock
   raised_at  timestamptz                     -- when the alarm was raised: once
+);
+
+-- Up to when deliveries were forgotten: one row, see forget_events_v1.
+create table tenantry.retention (
+  singleton boolean primary key default true check (singleton),
+  before    timestamptz not null             -- of what was received earlier, some are gone
+);
+
+-- Users and invitations that erase_user_v1 has emptied, by their Clerk ids: what comes late does not fill them again.
+create table tenantry.erased (
+  id text primary key,
+  at timestamptz not null default now()
 );
 
 -- Sessions ended, removed or revoked: their tokens are refused until none can be valid any more.
@@ -306,6 +321,7 @@ create table tenantry.changes (
 );
 create unique index changes_in_order on tenantry.changes (pos) where pos is not null;
 create index changes_unsequenced on tenantry.changes (seq) where pos is null;
+create index changes_of_delivery on tenantry.changes (message_id) where message_id is not null;
 create sequence tenantry.changes_pos owned by tenantry.changes.pos;
 
 -- A named reader's position in `changes`, and what holds it up.
@@ -448,7 +464,7 @@ $$;
 --
 -- pos:     the change's
 -- options: {"after": <where the consumer was read to be>}
--- returns: {"taken": false, "context": <the tenant's, for enter_change_v1; null where the change concerns none>}
+-- returns: {"taken": false, "context": <the tenant's, for enter_change_v1; null where the change concerns none, or a purged one>}
 --          {"taken": true}: somebody else is at this consumer, or it is elsewhere or parked. Nothing was moved: roll back
 -- Raises TY010 where no placed change has this position, or it is not after `after`.
 --
@@ -474,7 +490,7 @@ begin
   update tenantry.consumers as c
   set pos = change.pos, moved_at = clock_timestamp(), failing = null, attempts = 0, error = null, retry_at = null
   where c.name = consumer;
-  select * into tenant from tenantry.tenants as t where t.id = change.tenant_id;
+  select * into tenant from tenantry.tenants as t where t.id = change.tenant_id and t.purged_at is null;
   return jsonb_build_object('taken', false, 'context', case when tenant.id is not null then tenantry.describe_app(tenant) end);
 end
 $$;
@@ -497,16 +513,27 @@ $$;
 
 -- Writes the letters of a batch into the inbox, once each with their outcome, and answers for every delivery of it:
 -- `answers` holds those already decided, null where the next letter is meant. `changed`: the ids that merging wrote.
+-- What came late about a purged organization, or about an erased person's invitation, is not kept.
 create or replace function tenantry.answer_batch(answers jsonb[], letters tenantry.webhook_events[], changed text[])
 returns jsonb language plpgsql as $$
 declare
   letter   tenantry.webhook_events;
   recorded tenantry.webhook_events[] := '{}';
   users    text[] := '{}';
+  purged   constant text[] := array(
+    select t.clerk_org_id from tenantry.tenants as t
+    where t.purged_at is not null and t.clerk_org_id in (select l.org_id from unnest(letters) as l));
 begin
   foreach letter in array letters loop
     if letter.outcome = 'stale' and (letter.data is null or letter.data #>> '{data,id}' = any (changed) or letter.org_id = any (changed)) then
       letter.outcome := 'applied';
+    end if;
+    if letter.org_id = any (purged) or tenantry.is_of_erased_invitation(letter) then
+      letter.data := null;
+      letter.body := null;
+      letter.outcome := case letter.outcome when 'failed' then 'ignored' else letter.outcome end;  -- as empty_letters does
+      letter.error_code := case when letter.outcome <> 'ignored' then letter.error_code end;
+      letter.error := case when letter.outcome <> 'ignored' then letter.error end;
     end if;
     recorded := recorded || letter;
     users := users || letter.user_id;
@@ -635,6 +662,16 @@ begin
   return case when event is null or kept = event then body else kept::text end;
 exception when data_exception or program_limit_exceeded then
   return body;  -- no JSON at all, or no object
+end
+$$;
+
+-- The same of a dead letter's body: as it came, and as JSON where it is any, which may write letters as `\u0061`.
+create or replace function tenantry.body_tells_of(body text, pattern text)
+returns boolean language plpgsql immutable as $$
+begin
+  return body ~* pattern or tenantry.tells_of(tenantry.read_body(body), pattern);
+exception when data_exception or program_limit_exceeded then
+  return body ~* pattern;
 end
 $$;
 
@@ -1251,9 +1288,11 @@ $$;
 -- Deletes dead letters and refused deliveries that nobody will be able to read: {"discarded": [message ids]}. Others stay
 -- (forget_events_v1 is for those), and an id that is none is left out. One that comes again is a new delivery.
 --
--- Who may call: tenantry_app.
+-- Who may call: tenantry_app. Locks: message ids in order, as recording and replaying do.
 create or replace function tenantry.discard_letters_v1(ids text[])
 returns jsonb language sql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+  select pg_advisory_xact_lock(hashtext('tenantry.message'), bucket)
+  from (select distinct hashtext(message_id) as bucket from unnest(ids) as message_id order by 1) as locks;
   with discarded as (
     delete from tenantry.webhook_events where message_id = any (ids) and outcome in ('failed', 'refused') returning message_id
   )
@@ -1293,6 +1332,23 @@ begin
 end
 $$;
 
+-- Empties letters of the inbox, and answers how many held something. A dead letter of which nothing is left cannot be
+-- replayed: it is ignored from now on, and forgotten with the others.
+create or replace function tenantry.empty_letters(ids text[])
+returns bigint language plpgsql as $$
+declare
+  emptied bigint;
+begin
+  update tenantry.webhook_events as e set data = null, body = null,
+    outcome = case e.outcome when 'failed' then 'ignored' else e.outcome end,
+    error_code = case when e.outcome <> 'failed' then e.error_code end,
+    error = case when e.outcome <> 'failed' then e.error end
+  where e.message_id = any (ids) and (e.data is not null or e.body is not null);
+  get diagnostics emptied = row_count;
+  return emptied;
+end
+$$;
+
 -- Of a purged tenant the mirror keeps the ids and that it was deleted; a late event does not bring back more.
 create or replace function tenantry.empty_purged_tenant()
 returns trigger language plpgsql as $$
@@ -1324,17 +1380,21 @@ $$;
 -- returns: {"tenant_id", "org_id", "user_id", "ended": true, "purged_at"}; "ended": false, and nothing done, while it lives
 -- raises:  TY020 where no tenant has this id, ours or Clerk's
 --
--- A personal account has ended when its user has. Who may call: tenantry_app.
+-- A personal account has ended when its user's end is final: by a deletion, or by erase_user_v1. One whom a listing
+-- lacked may come back. Who may call: tenantry_app. Locks: as merging does a tenant that may come back.
 create or replace function tenantry.end_tenant_v1(id text, options jsonb default '{}')
 returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
 declare
+  dry    constant boolean := coalesce(options -> 'dry_run' = 'true', false);
   tenant tenantry.tenants := tenantry.find_tenant(id);
-  ended  timestamptz := tenant.ended_at;
+  ended  timestamptz;
 begin
-  if ended is null then
-    ended := (select u.ended_at from tenantry.users as u where u.id = tenant.clerk_user_id);
+  if not dry then
+    perform tenantry.lock_tenant(tenant.id);
+    tenant := tenantry.find_tenant(id);  -- as it is now: an event may have revived it meanwhile
   end if;
-  if ended is not null and tenant.deleted_at is null and options -> 'dry_run' is distinct from 'true' then
+  ended := coalesce(tenant.ended_at, (select u.deleted_at from tenantry.users as u where u.id = tenant.clerk_user_id));
+  if ended is not null and tenant.deleted_at is null and not dry then
     update tenantry.tenants as t set deleted_at = ended where t.id = tenant.id;
   end if;
   return jsonb_build_object('tenant_id', tenant.id, 'org_id', tenant.clerk_org_id, 'user_id', tenant.clerk_user_id,
@@ -1384,7 +1444,8 @@ $$;
 
 -- Begins the transaction in which a consumer deals with a change: moves the consumer on to it (advance_consumer_v1) and
 -- enters the tenant that the change concerns, for the app itself. The feed tells what was, so that an organization that
--- has been deleted since is entered as well. A change that concerns no tenant leaves the transaction without one.
+-- has been deleted since is entered as well. A change that concerns no tenant, or one that has been
+-- purged since, leaves the transaction without one.
 --
 -- options: as advance_consumer_v1; "timeout": for how many ms a statement may run, or the transaction do nothing, before
 --          the server ends it
@@ -1447,86 +1508,145 @@ end
 $$;
 
 -- Empties the inbox of what it holds about those of these users who are deleted: what came before the deletion, and what
--- comes late. The lock that merging took on the user lets no letter slip between.
+-- comes late. The lock that merging took on the user lets no letter slip between that could be merged.
 create or replace function tenantry.erase_letters(user_ids text[])
 returns void language plpgsql as $$
 begin
   if exists (select from tenantry.users as u where u.id = any (user_ids) and u.deleted_at is not null) then
-    update tenantry.webhook_events as e set data = null, body = null
-    from tenantry.users as u
-    where u.id = any (user_ids) and u.deleted_at is not null
-      and e.user_id = u.id and (e.data is not null or e.body is not null);
+    perform tenantry.empty_letters(array(
+      select e.message_id from tenantry.webhook_events as e join tenantry.users as u on u.id = e.user_id
+      where u.id = any (user_ids) and u.deleted_at is not null and (e.data is not null or e.body is not null)));
   end if;
 end
 $$;
 
--- Removes what mirror, inbox and feed hold of a person, save their id and that they are gone.
---
--- options: {"emails": ["...", ...]: addresses of theirs besides those the mirror knows}
--- returns: {"user": "erased", "unknown" or "live", "rows": {"users", "tenant_memberships", "invitations",
---           "webhook_events", "changes"}: how many held something}. Of a live user nothing is removed: Clerk would tell
---           it again.
---
--- Their id stays where others' rows name it: who joined, who invited. Addresses are looked for in every delivery, the body
--- of dead letters included; so this reads the whole inbox and feed. The end of a user whom a listing lacked becomes final.
---
--- Who may call: tenantry_app.
-create or replace function tenantry.erase_user_v1(user_id text, options jsonb default '{}')
-returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+-- The further calls of erase_user_v1: of the next deliveries after `after`, others' too, those that name an address, and
+-- those of the person's invitations; at the end the person's metadata in the feed.
+create or replace function tenantry.erase_mentions(user_id text, emails text[], after text, most integer)
+returns jsonb language plpgsql as $$
 #variable_conflict use_column
 declare
   erased_id constant text := user_id;
-  person    tenantry.users;
-  emails    text[];
+  pattern   constant text := tenantry.pattern_of(erased_id, emails);
+  invited   constant text[] := array(
+    select id from tenantry.invitations where user_id = erased_id or lower(email_address) = any (emails) union select id from tenantry.erased);
+  reached   text;
+  read      bigint;
+  naming    text[];
+  told      bigint := 0;
+begin
+  with page as materialized (
+    select message_id, user_id, type, data from tenantry.webhook_events where message_id > after order by message_id limit most
+  )
+  select max(message_id), count(*), array_agg(message_id) filter (where data is not null and user_id is distinct from erased_id
+    and (type like 'organizationInvitation.%' and data #>> '{data,id}' = any (invited)
+         or exists (select from unnest(emails) as address where strpos(lower(data::text), address) > 0) and tenantry.tells_of(data, pattern)))
+  into reached, read, naming from page;
+  if read < most then
+    update tenantry.changes set before = before - 'public_metadata', after = after - 'public_metadata'
+    where (user_id = erased_id or (kind like 'invitation.%' and object_id = any (invited)))
+      and (before ? 'public_metadata' or after ? 'public_metadata');
+    get diagnostics told = row_count;
+  end if;
+  return jsonb_build_object('emails', to_jsonb(emails), 'after', reached, 'done', read < most, 'rows', jsonb_build_object(
+    'webhook_events', tenantry.empty_letters(naming), 'changes', told));
+end
+$$;
+
+-- The first call of erase_user_v1: a person's rows of the mirror, their deliveries, and the dead letters that name them.
+-- Who is in `erased` stays empty, whatever comes late; so the calls that follow find no new deliveries of theirs.
+create or replace function tenantry.erase_person(user_id text, emails text[])
+returns jsonb language plpgsql as $$
+#variable_conflict use_column
+declare
+  erased_id constant text := user_id;
+  addresses text[];
+  pattern   text;
   invited   text[];
   people    bigint;
   members   bigint;
   guests    bigint;
   letters   bigint;
-  told      bigint;
 begin
-  perform tenantry.check_ids(erased_id);
-  -- The lock that merging takes on a user who begins or ends: no event lands in between.
-  perform pg_advisory_xact_lock(hashtext('tenantry.merge'), hashtext('user:' || erased_id) & 1023);
-  select * into person from tenantry.users where id = erased_id;
-  if person.id is not null and person.ended_at is null then
-    return jsonb_build_object('user', 'live', 'rows', '{}'::jsonb);
-  end if;
-  select array_agg(distinct lower(address)) into emails from (
-    select unnest(tenantry.clerk_texts(options, 'emails')) union all select person.primary_email
+  select array_agg(distinct lower(address)) into addresses from (
+    select unnest(emails) union all select primary_email from tenantry.users where id = erased_id
     union all select email_address from tenantry.invitations where user_id = erased_id) as known(address)
-  where address <> '';
+  where address like '%@%';
+  pattern := tenantry.pattern_of(erased_id, addresses);
+  invited := array(select id from tenantry.invitations where user_id = erased_id or lower(email_address) = any (addresses));
+  insert into tenantry.erased (id)
+  select id from tenantry.users where id = erased_id union all select unnest(invited) on conflict do nothing;
 
   update tenantry.users set deleted_at = coalesce(deleted_at, ended_at), first_name = null
   where id = erased_id and (deleted_at is null or num_nonnulls(first_name, last_name, username, primary_email, image_url, external_id, public_metadata) > 0);
   get diagnostics people = row_count;
   update tenantry.tenant_memberships set public_metadata = null where user_id = erased_id and public_metadata is not null;
   get diagnostics members = row_count;
-  select array_agg(id) into invited from tenantry.invitations where user_id = erased_id or lower(email_address) = any (emails);
   update tenantry.invitations set email_address = null, public_metadata = null
   where id = any (invited) and num_nonnulls(email_address, public_metadata) > 0;
   get diagnostics guests = row_count;
+  letters := tenantry.empty_letters(array(
+    select message_id from tenantry.webhook_events where user_id = erased_id
+    union select message_id from tenantry.webhook_events
+    where outcome in ('failed', 'refused') and body is not null and tenantry.body_tells_of(body, pattern)));
+  return jsonb_build_object('emails', coalesce(to_jsonb(addresses), '[]'), 'after', '', 'done', false, 'rows', jsonb_build_object(
+    'users', people, 'tenant_memberships', members, 'invitations', guests, 'webhook_events', letters, 'changes', 0));
+end
+$$;
 
-  update tenantry.webhook_events set data = null, body = null
-  where (data is not null or body is not null) and (
-    user_id = erased_id or body ~ ('\m' || regexp_replace(erased_id, '\W', '.', 'g') || '\M')
-    or (type like 'organizationInvitation.%' and data #>> '{data,id}' = any (invited))
-    or exists (select from unnest(emails) as address
-               where strpos(lower(data::text), to_jsonb(address)::text) > 0 or strpos(lower(body), address) > 0));
-  get diagnostics letters = row_count;
-  update tenantry.changes set before = before - 'public_metadata', after = after - 'public_metadata'
-  where (user_id = erased_id or (object_id = any (invited) and kind like 'invitation.%')) and (before ? 'public_metadata' or after ? 'public_metadata');
-  get diagnostics told = row_count;
-  return jsonb_build_object('user', case when person.id is null then 'unknown' else 'erased' end, 'rows', jsonb_build_object(
-    'users', people, 'tenant_memberships', members, 'invitations', guests, 'webhook_events', letters, 'changes', told));
+-- Removes what mirror, inbox and feed hold of a person, save their id and that they are gone: a part a call, each in a
+-- transaction of its own, until the answer has "done": true.
+--
+-- user_id: Clerk's, user_...
+-- options: {"emails": ["...", ...]: addresses of theirs besides those the mirror knows,
+--           "after": as the answer before said, together with its "emails"; absent at first, "limit": deliveries a call}
+-- returns: {"user": "erased", "unknown" or "live", "rows": {"users", "tenant_memberships", "invitations",
+--           "webhook_events", "changes"}: how many held something, "emails", "after", "done"}. Of a live user nothing is
+--           removed: Clerk would tell it again.
+-- raises:  TY010 for what is no user's id, and for what is no address
+--
+-- Their id stays where others' rows name it: who joined, who invited. Addresses are looked for in every delivery: the
+-- later calls read the whole inbox. The end of a user whom a listing lacked becomes final.
+--
+-- Who may call: tenantry_app. Locks, in the first call alone: the inbox, so that no delivery is under way that does not
+-- know yet who is erased; then the user, as merging does.
+create or replace function tenantry.erase_user_v1(user_id text, options jsonb default '{}')
+returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+  erased_id constant text := user_id;
+  after     constant text := options ->> 'after';
+  emails    constant text[] := array(select lower(address) from unnest(tenantry.clerk_texts(options, 'emails')) as address);
+  person    tenantry.users;
+begin
+  if coalesce(erased_id !~ '^user_\w{1,250}$', true) then
+    perform tenantry.raise_error('TY010', 'a user''s id begins with user_');
+  elsif jsonb_typeof(options -> 'emails') <> 'array' or exists (
+      select from unnest(emails) as address where address !~ '^[^\s@"\\<>(),;:]+@[^\s@"\\<>(),;:]+$') then
+    perform tenantry.raise_error('TY010', 'emails holds what is no address');
+  elsif coalesce(options ->> 'limit', '1') !~ '^[1-9]\d{0,8}$' then
+    perform tenantry.raise_error('TY010', 'limit is no whole number above 0');
+  end if;
+  if after is null then
+    perform pg_advisory_xact_lock(hashtext('tenantry.inbox'), 0);
+    perform pg_advisory_xact_lock(hashtext('tenantry.merge'), hashtext('user:' || erased_id) & 1023);
+  end if;
+  select * into person from tenantry.users where id = erased_id;
+  if person.id is not null and person.ended_at is null then
+    return jsonb_build_object('user', 'live', 'rows', '{}'::jsonb, 'done', true);
+  end if;
+  return jsonb_build_object('user', case when person.id is null then 'unknown' else 'erased' end)
+    || case when after is null then tenantry.erase_person(erased_id, emails)
+       else tenantry.erase_mentions(erased_id, emails, after, coalesce((options ->> 'limit')::integer, 10000)) end;
 end
 $$;
 
 -- The likely cause of each drift, from the inbox: [{"id": "<Clerk id>", "changed_at": <ms or null>}, ...] ->
--- {"<id>": "failed" | "on its way" | "unknown" | "never received", ...}
+-- {"<id>": "failed" | "on its way" | "unknown" | "forgotten or never received" | "never received", ...}
 --   failed          an event about it became a dead letter
 --   on its way      it changed at Clerk within the last two minutes: the event may come yet
 --   unknown         an event about it came after the change, and yet the mirror differs
+--   forgotten or never received  it changed before the time up to which deliveries were forgotten
 --   never received  no event about it came
 -- Who may call: tenantry_app.
 create or replace function tenantry.explain_drift_v1(drift jsonb, observed_at bigint)
@@ -1550,6 +1670,7 @@ begin
                    and (e.data #>> '{data,id}' = d.id or strpos(e.body, d.id) > 0)) then 'failed'
       when d.changed_at > to_timestamp(observed_at / 1000.0) - interval '2 minutes' then 'on its way'
       when t.at >= d.changed_at then 'unknown'
+      when d.changed_at < (select r.before from tenantry.retention as r) then 'forgotten or never received'
       else 'never received' end), '{}')
     from drifted as d left join told as t on t.id = d.id);
 end
@@ -1658,8 +1779,8 @@ begin
 end
 $$;
 
--- Deletes deliveries received before a time; answers {"forgotten": n}. Dead letters and refused deliveries stay. A
--- delivery forgotten is no duplicate when it comes again, so the last 7 days, in which Clerk's sender tries again, are
+-- Deletes deliveries received before a time; answers {"forgotten": n}. Dead letters, refused deliveries and the last of
+-- each type stay, see forgettable. A delivery forgotten is no duplicate when it comes again, so the last 7 days, in which Clerk's sender tries again, are
 -- kept: a later time is refused with TY010.
 --
 -- options: {"limit": n: the n oldest at most, so that a caller may go on in further transactions,
@@ -1679,18 +1800,33 @@ begin
   end if;
   most := (options ->> 'limit')::bigint;
   if options -> 'dry_run' = 'true' then
-    select count(*) into forgotten from tenantry.webhook_events where received_at < before and outcome in ('applied', 'stale', 'ignored');
+    select count(*) into forgotten from tenantry.forgettable(before);
   elsif not pg_try_advisory_xact_lock(hashtext('tenantry.forget'), 0) then
     return jsonb_build_object('forgotten', 0, 'busy', true);
   else
     delete from tenantry.webhook_events where message_id = any (array(
-      select message_id from tenantry.webhook_events
-      where received_at < before and outcome in ('applied', 'stale', 'ignored')
-      order by received_at limit most));
+      select f.message_id from tenantry.forgettable(before) as f order by f.received_at limit most));
     get diagnostics forgotten = row_count;
+    if forgotten > 0 then
+      insert into tenantry.retention as r (before) values (forget_events_v1.before)
+      on conflict (singleton) do update set before = greatest(r.before, excluded.before);
+    end if;
   end if;
   return jsonb_build_object('forgotten', forgotten);
 end
+$$;
+
+-- The deliveries received before a time that may be forgotten. Dead letters and refused ones stay, and so does the last of
+-- each type, whatever its age: it says since when deliveries have stopped, and that the type is ticked.
+create or replace function tenantry.forgettable(before timestamptz)
+returns table (message_id text, received_at timestamptz) language sql stable as $$
+  select e.message_id, e.received_at
+  from tenantry.webhook_events as e
+  where e.received_at < before and e.outcome in ('applied', 'stale', 'ignored')
+    and e.received_at < (select tenantry.last_heard())
+    and (e.type is null or e.received_at < (
+      select last.received_at from tenantry.webhook_events as last
+      where last.type = e.type and last.outcome <> 'refused' order by last.received_at desc limit 1))
 $$;
 
 -- Lets tenants and the bypass name what is in a schema; TY030 where the caller may not grant that.
@@ -1813,6 +1949,21 @@ begin
   end if;
   return coalesce(
     ((firm and new_seen = new_observed_at) or known_absent is not null) and new_seen > coalesce(known_seen, '-infinity'), false);
+end
+$$;
+
+-- Whether a letter about to be written tells of an invitation that erase_user_v1 has emptied.
+create or replace function tenantry.is_of_erased_invitation(letter tenantry.webhook_events)
+returns boolean language plpgsql stable as $$
+declare
+  event jsonb := letter.data;
+begin
+  if letter.type is null or tenantry.kind_of_event(letter.type) is distinct from 'invitations' then
+    return false;
+  elsif event is null and letter.body is not null then
+    event := tenantry.read_body(letter.body);  -- a dead letter that has a type could be read so far
+  end if;
+  return exists (select from tenantry.erased as e where e.id = event #>> '{data,id}');
 end
 $$;
 
@@ -2098,8 +2249,13 @@ declare
   since    timestamptz;
   found    jsonb;
 begin
-  if coalesce(options ->> 'limit', '50') !~ '^\d{1,9}$' then
+  if jsonb_typeof(options) is distinct from 'object' then
+    perform tenantry.raise_error('TY010', 'options are no object');
+  elsif coalesce(options ->> 'limit', '50') !~ '^\d{1,9}$' then
     perform tenantry.raise_error('TY010', 'limit is no whole number');
+  end if;
+  if jsonb_typeof(options -> 'types') not in ('array', 'null') or jsonb_typeof(options -> 'outcomes') not in ('array', 'null') then
+    perform tenantry.raise_error('TY010', 'types or outcomes are no list');
   end if;
   begin
     since := options ->> 'since';
@@ -2120,7 +2276,8 @@ begin
     end if;
   end if;
   if types is not null then
-    wanted := wanted || format(' and (type = any (%L) or split_part(type, ''.'', 1) || ''.*'' = any (%1$L))', types);
+    wanted := wanted || format(' and type = any (%L)', array(
+      select type from tenantry.received_types() as type where type = any (types) or split_part(type, '.', 1) || '.*' = any (types)));
   end if;
   if options ->> 'org_id' is not null then
     wanted := wanted || format(' and org_id = %L', options ->> 'org_id');
@@ -2231,6 +2388,8 @@ returns jsonb language plpgsql stable security definer set search_path = pg_cata
 begin
   if coalesce(options ->> 'limit', '1000') !~ '^\d{1,9}$' then
     perform tenantry.raise_error('TY010', 'limit is no whole number');
+  elsif jsonb_typeof(options -> 'deleted') <> 'boolean' then
+    perform tenantry.raise_error('TY010', 'deleted is true or false');
   end if;
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
@@ -2314,6 +2473,15 @@ returns trigger language plpgsql as $$
 begin
   perform pg_advisory_xact_lock('tenantry.role_grants'::regclass::oid::integer, 0);
   return null;
+end
+$$;
+
+-- Waits for what is being merged about a tenant, and holds up what is to be, until the transaction ends: the lock that
+-- merge_snapshots takes on a tenant that begins or ends.
+create or replace function tenantry.lock_tenant(tenant_id uuid)
+returns void language plpgsql as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('tenantry.merge'), hashtext('tenant:' || tenant_id) & 1023);
 end
 $$;
 
@@ -2403,11 +2571,12 @@ begin
     id, tenant_id, email_address, role, status, inviter_id, user_id, public_metadata, expires_at, created_at,
     revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
   select
-    r.id, r.tenant_id, r.email_address, r.role, r.status, r.inviter_id, r.user_id, r.public_metadata,
-    r.expires_at, r.created_at,
+    r.id, r.tenant_id, case when not erased then r.email_address end, r.role, r.status, r.inviter_id, r.user_id,
+    case when not erased then r.public_metadata end, r.expires_at, r.created_at,
     coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0), coalesce(r.needs_refetch, false),
     r.last_seen, r.last_absent, r.deleted_at
   from unnest(tenantry.fold_snapshots(news, null::tenantry.invitations, null::tenantry.invitations)) as r
+  cross join lateral (select exists (select from tenantry.erased as e where e.id in (r.id, r.user_id)) as erased) as person
   on conflict (id) do update set
     tenant_id = excluded.tenant_id,
     email_address = excluded.email_address,
@@ -2456,7 +2625,9 @@ begin
       id, tenant_id, user_id, role, permissions, public_metadata, created_at,
       revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
     select
-      r.id, r.tenant_id, r.user_id, r.role, r.permissions, r.public_metadata, r.created_at,
+      r.id, r.tenant_id, r.user_id, r.role, r.permissions,
+      case when r.public_metadata <> '{}' and exists (select from tenantry.erased as e where e.id = r.user_id) then null else r.public_metadata end,
+      r.created_at,
       coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0), coalesce(r.needs_refetch, false),
       r.last_seen, r.last_absent, r.deleted_at
     from unnest(tenantry.fold_snapshots(news, null::tenantry.tenant_memberships, null::tenantry.tenant_memberships)) as r
@@ -2683,6 +2854,9 @@ begin
     group by 1 order by 1
   ) as locks;
 
+  if exists (select from tenantry.tenants where purged_at is not null) then
+    s := tenantry.without_purged(s);
+  end if;
   if s.tenants is not null then changed := changed || tenantry.merge_tenants(s.tenants, firm); end if;
   if s.users is not null then changed := changed || tenantry.merge_users(s.users, firm); end if;
   if s.memberships is not null then changed := changed || tenantry.merge_memberships(s.memberships, firm); end if;
@@ -3087,6 +3261,8 @@ begin
   letter.message_id := delivery ->> 'message_id';
   letter.digest := sha256(convert_to(body, 'UTF8'));
   event := tenantry.read_body(body);
+  letter.org_id := tenantry.organization_of_event(event);  -- first, for a dead letter is found by them too
+  letter.user_id := tenantry.user_of_event(event);
   letter.type := tenantry.clerk_text(event, 'type');
   letter.instance_id := tenantry.clerk_text(event, 'instance_id');
   letter.occurred_at := coalesce(
@@ -3104,8 +3280,8 @@ begin
   end if;
   told := tenantry.read_event(letter.type, kind, event -> 'data', letter.occurred_at);
   letter.outcome := 'stale';  -- until merging says otherwise
-  letter.org_id := coalesce(told.tenants[1].clerk_org_id, tenantry.organization_of(event -> 'data'));
-  letter.user_id := coalesce(told.users[1].id, tenantry.user_of_event(event));
+  letter.org_id := coalesce(told.tenants[1].clerk_org_id, letter.org_id);
+  letter.user_id := coalesce(told.users[1].id, letter.user_id);
   subjects := array_remove(array[event #>> '{data,id}', letter.org_id, letter.user_id], null);
   -- Of a session nothing is kept: its payload is the person's device and address.
   if kind <> 'sessions' then
@@ -3115,18 +3291,15 @@ exception
   when sqlstate 'TY018' then
     letter.outcome := 'refused';
     letter.error_code := sqlstate;
-    letter.user_id := tenantry.user_of_event(event);
     get stacked diagnostics letter.error = pg_exception_detail;
   when sqlstate 'TY010' then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
-    letter.user_id := tenantry.user_of_event(event);
     letter.body := tenantry.body_of_dead_letter(body, event, delivery -> 'keep_private_metadata' is not distinct from 'true');
     get stacked diagnostics letter.error = pg_exception_detail;
   when data_exception or program_limit_exceeded then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
-    letter.user_id := tenantry.user_of_event(event);
     letter.body := tenantry.body_of_dead_letter(body, event, delivery -> 'keep_private_metadata' is not distinct from 'true');
     letter.error := sqlerrm;  -- not its detail, which quotes the body
 end
@@ -3149,6 +3322,21 @@ begin
 end
 $$;
 
+-- The id of the organization an event is about, or that its membership, invitation or domain names; null for other
+-- types, and for what is no id.
+create or replace function tenantry.organization_of_event(event jsonb)
+returns text language plpgsql immutable parallel safe as $$
+declare
+  kind constant text := tenantry.kind_of_event(event ->> 'type');
+  id   constant text := case
+    when kind = 'organizations' then tenantry.clerk_text(event -> 'data', 'id')
+    when kind in ('memberships', 'invitations', 'domains') then tenantry.organization_of(event -> 'data')
+  end;
+begin
+  return case when length(id) <= 255 then id end;
+end
+$$;
+
 -- All partitions and inheritance children of a table, at any depth.
 create or replace function tenantry.partitions_of(relation regclass)
 returns regclass[] language sql stable as $$
@@ -3157,6 +3345,15 @@ returns regclass[] language sql stable as $$
     union select i.inhrelid::regclass from pg_inherits as i join below on i.inhparent = below.relation
   )
   select coalesce(array_agg(relation order by relation::text), '{}') from below
+$$;
+
+-- A pattern that finds a user's id and these addresses in a text, as words of their own: `ana@example.com` in
+-- `Ana <ana@example.com>`, not in `joana@example.com`. In JSON that nobody could read, what precedes may be a `\n`.
+create or replace function tenantry.pattern_of(user_id text, emails text[])
+returns text language sql immutable as $$
+  select '(?:\m|(?<=\\[bfnrt]))' || user_id || '\M'
+    || coalesce('|(?:(?<![\w.%+-])|(?<=\\[bfnrt]))(?:' || string_agg(regexp_replace(address, '(\W)', '\\\1', 'g'), '|') || ')(?![\w-]|\.\w)', '')
+  from unnest(emails) as address
 $$;
 
 -- Whether a pattern of `role_permissions` covers an app permission: segments are split by `:`, `*` stands for one
@@ -3341,22 +3538,27 @@ $$;
 -- returns: {"table": <what was done>, "rows": n, "after": seq, "done": whether there is nothing more to do}
 -- raises:  TY010 unless end_tenant_v1 made its end final; TY020 where no tenant has this id
 --
--- Who may call: tenantry_app, when the tenant's rows in isolated tables are gone.
+-- Who may call: tenantry_app, when the tenant's rows in isolated tables are gone. Locks: as end_tenant_v1, so that what
+-- is merged meanwhile is either found here, or finds the tenant purged (without_purged, answer_batch).
 create or replace function tenantry.purge_tenant_v1(id text, options jsonb default '{}')
 returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
 declare
   tenant  constant tenantry.tenants := tenantry.find_tenant(id);
-  most    constant integer := coalesce((options ->> 'limit')::integer, 1000);
-  since   constant bigint := coalesce((options ->> 'after')::bigint, 0);
-  upto    constant bigint := since + 20 * most;
+  most    integer;
+  since   bigint;
+  upto    bigint;
   kept    text;
   deleted bigint;
 begin
-  if most < 1 then
-    perform tenantry.raise_error('TY010', 'limit is below 1');
+  if coalesce(options ->> 'limit', '1000') !~ '^[1-9]\d{0,5}$' or coalesce(options ->> 'after', '0') !~ '^\d{1,17}$' then
+    perform tenantry.raise_error('TY010', 'limit is a whole number up to 999999, after one up to 17 digits');
   elsif tenant.deleted_at is null then
     perform tenantry.raise_error('TY010', format('tenant %s is not deleted', id));
   end if;
+  most := coalesce(options ->> 'limit', '1000');
+  since := coalesce(options ->> 'after', '0');
+  upto := since + 20 * most;
+  perform tenantry.lock_tenant(tenant.id);
   foreach kept in array array['tenant_memberships', 'invitations', 'domains'] loop
     execute format('delete from tenantry.%I where id = any (array(select id from tenantry.%1$I where tenant_id = $1 limit $2))', kept)
     using tenant.id, most;
@@ -3365,10 +3567,14 @@ begin
       return jsonb_build_object('table', 'tenantry.' || kept, 'rows', deleted, 'after', 0, 'done', false);
     end if;
   end loop;
-  update tenantry.webhook_events as e set data = null, body = null where e.message_id = any (array(
+  deleted := tenantry.empty_letters(array(
     select message_id from tenantry.webhook_events
-    where org_id = tenant.clerk_org_id and (data is not null or body is not null) limit most));
-  get diagnostics deleted = row_count;
+    where org_id = tenant.clerk_org_id and (data is not null or body is not null)
+    union all
+    select message_id from tenantry.webhook_events
+    where outcome = 'failed' and body is not null and num_nonnulls(org_id, user_id) = 0  -- nobody could read whose it is
+      and tenantry.body_tells_of(body, tenantry.pattern_of(tenant.clerk_org_id, '{}'))
+    limit most));
   if deleted > 0 then
     return jsonb_build_object('table', 'tenantry.webhook_events', 'rows', deleted, 'after', 0, 'done', false);
   end if;
@@ -4033,6 +4239,17 @@ begin
 end
 $$;
 
+-- The types of deliveries that the inbox has, read from its index however many there are of each.
+create or replace function tenantry.received_types()
+returns setof text language sql stable set enable_seqscan = off as $$
+  with recursive received(type) as (
+    select min(e.type) from tenantry.webhook_events as e
+    union all
+    select (select min(e.type) from tenantry.webhook_events as e where e.type > received.type) from received where received.type is not null
+  )
+  select type from received where type is not null
+$$;
+
 -- Records one event: see record_events_v1. For psql and scripts; a receiver hands over the delivery's own bytes there.
 create or replace function tenantry.record_event_v1(message_id text, event jsonb)
 returns jsonb language sql volatile security definer set search_path = pg_catalog, tenantry, pg_temp as $$
@@ -4051,7 +4268,8 @@ $$;
 --   refused    the same id with other bytes, or another instance's (TY018): answer 400
 --
 -- Who may call: tenantry_app. An error it raises, save TY010, is the database's own (a deadlock, a full disk): nothing
--- was stored, and the sender must try again. Locks: message ids in order, then as merge_snapshots says.
+-- was stored, and the sender must try again. Locks: the inbox, shared; message ids in order; then as
+-- merge_snapshots says.
 -- The planner settings: a plan for arrays of unknown length is looked up again in every call, and one made while the
 -- tables were empty would read them whole ever after. Keys and indexes are all that these statements need.
 -- Where a table of one row is read whole all the same, that looks dear enough to compile: hence no JIT.
@@ -4082,6 +4300,7 @@ declare
   changed     text[] := '{}';
   answer      jsonb;
 begin
+  perform pg_advisory_xact_lock_shared(hashtext('tenantry.inbox'), 0);  -- alone: erase_user_v1
   perform pg_advisory_xact_lock(hashtext('tenantry.message'), bucket)
   from (select distinct hashtext(message_id) as bucket from unnest(ids) as message_id order by 1) as locks;
   earlier := array(select e from tenantry.webhook_events as e where e.message_id = any (ids));
@@ -4270,6 +4489,7 @@ declare
   changed     text[] := '{}';
   answer      jsonb;
 begin
+  perform pg_advisory_xact_lock_shared(hashtext('tenantry.inbox'), 0);  -- alone: erase_user_v1
   perform pg_advisory_xact_lock(hashtext('tenantry.message'), bucket)
   from (select distinct hashtext(message_id) as bucket from unnest(ids) as message_id order by 1) as locks;
 
@@ -4359,7 +4579,10 @@ begin
       perform tenantry.raise_error('TY014', format('user %s', facts.user_id));
     end if;
   end if;
-  if tenant.ended_at is not null and not token_only then
+  -- A purged one whatever the switch says: a row written there would stay for ever.
+  if tenant.purged_at is not null then
+    perform tenantry.raise_error('TY013', format('organization %s', claimed_org));
+  elsif tenant.ended_at is not null and not token_only then
     if tenant.deleted_at is not null or expired or issued < date_trunc('second', tenant.last_absent) then
       perform tenantry.raise_error('TY013', format('organization %s', claimed_org));
     end if;
@@ -4670,8 +4893,8 @@ $$;
 
 -- What status_v1 says of reconcile runs. `last`: the newest run of everything, quick ones aside; `under_way`: somebody is
 -- at it now. `backfilled_at`: when the last that was not dry ended. `repaired`: {"users": {"created": n, "updated": n,
--- "ended": n}, ...}, what runs have found since deliveries come at all, beginning with the second: the first finds what
--- is older than the deliveries.
+-- "ended": n}, ...}, how many runs have found such changes since deliveries come at all, beginning with the second: the
+-- first finds what is older than the deliveries.
 create or replace function tenantry.status_of_runs(out last jsonb, out backfilled_at timestamptz, out repaired jsonb)
 language plpgsql stable as $$
 declare
@@ -4690,9 +4913,10 @@ begin
     where r.org_id is null and not r.dry and r.state -> 'quick' is distinct from 'true' and r.finished_at is not null
     order by r.id desc limit 1);
 
-  select coalesce(jsonb_object_agg(kind, sums), '{}') into repaired from (
+  select coalesce(jsonb_object_agg(kind, runs), '{}') into repaired from (
     select c.key as kind, jsonb_build_object(
-      'created', sum((c.value ->> 'created')::bigint), 'updated', sum((c.value ->> 'updated')::bigint), 'ended', sum((c.value ->> 'ended')::bigint)) as sums
+      'created', count(*) filter (where (c.value ->> 'created')::bigint > 0), 'updated', count(*) filter (where (c.value ->> 'updated')::bigint > 0),
+      'ended', count(*) filter (where (c.value ->> 'ended')::bigint > 0)) as runs
     from (select r.counts, row_number() over (order by r.id) as number
           from (select * from tenantry.reconcile_runs order by id desc limit 100) as r
           where r.org_id is null and not r.dry and r.finished_at is not null and r.started_at > first_heard) as run
@@ -4776,6 +5000,14 @@ begin
   perform pg_notify('tenantry_endings', case subject when '*' then subject else encode(sha256(convert_to(subject, 'UTF8')), 'hex') end)
   from unnest(subjects) as subject;
 end
+$$;
+
+-- Whether a string in this JSON, however deep, has what the pattern looks for (see pattern_of). Keys do not count.
+create or replace function tenantry.tells_of(told jsonb, pattern text)
+returns boolean language sql immutable as $$
+  select exists (
+    select from jsonb_path_query(told, 'strict $.**') as part
+    where jsonb_typeof(part) = 'string' and part #>> '{}' ~* pattern)
 $$;
 
 -- Our id of a Clerk organization: its row's, or the one its row will get. plpgsql, not SQL: a SQL function that reads
@@ -4917,6 +5149,23 @@ begin
 end
 $$;
 
+-- Snapshots without the memberships, invitations and domains of purged tenants: of those the mirror keeps no row.
+create or replace function tenantry.without_purged(s tenantry.snapshots)
+returns tenantry.snapshots language plpgsql stable as $$
+declare
+  purged constant uuid[] := array(select t.id from tenantry.tenants as t where t.purged_at is not null and t.id in (
+    select m.tenant_id from unnest(s.memberships) as m union all select i.tenant_id from unnest(s.invitations) as i
+    union all select d.tenant_id from unnest(s.domains) as d));
+begin
+  if cardinality(purged) > 0 then
+    s.memberships := (select array_agg(m) from unnest(s.memberships) as m where m.tenant_id = any (purged) is not true);
+    s.invitations := (select array_agg(i) from unnest(s.invitations) as i where i.tenant_id = any (purged) is not true);
+    s.domains := (select array_agg(d) from unnest(s.domains) as d where d.tenant_id = any (purged) is not true);
+  end if;
+  return s;
+end
+$$;
+
 -- Triggers, policies and grants of the mirror, made anew at every install: default-deny first, then what each role may.
 set local role tenantry_owner;
 
@@ -5048,7 +5297,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 0718c84dfb88b229e21d4b60e062b9029ff540dc6ffcf2c07ff0ba8dfda423b1';
+comment on table tenantry.migrations is 'functions 0.1.0 cd4aa57ec33cc20b6541d7741e46746e0abd4713c44dba8b572d5751d24eb79d';
 reset role;
 set local check_function_bodies = on;
 commit;

@@ -16,7 +16,11 @@ const KNOWN = {
   tenantry_error: { status: 500, title: "Something went wrong in Tenantry." },
   configuration: { status: 500, title: "A setting is missing or contradicts another." },
   schema: { status: 500, title: "The database's tenantry schema and this release do not fit." },
-  database_unavailable: { status: 503, title: "The database did not answer." },
+  database_unavailable: {
+    status: 503,
+    title: "The database did not answer.",
+    hint: "See that PostgreSQL runs, that DATABASE_URL is its address and login, and that no work holds connections.",
+  },
   database_refused: { status: 503, title: "The database could not run this call." },
 
   no_tenant: { status: 500, sqlstate: "TY001", title: "No tenant is set for this transaction." },
@@ -91,7 +95,7 @@ export type Code = keyof typeof KNOWN;
 
 const BY_CODE: ReadonlyMap<string, Known> = new Map(Object.entries<Known>(KNOWN));
 const BY_SQLSTATE: ReadonlyMap<string, string> = new Map(
-  [...BY_CODE].flatMap(([code, { sqlstate }]) => (sqlstate ? [[sqlstate, code]] : [])),
+  Array.from(BY_CODE).flatMap(([code, { sqlstate }]) => (sqlstate ? [[sqlstate, code]] : [])),
 );
 const DIGEST = "tenantry:";
 
@@ -186,9 +190,19 @@ export function errorFromDatabase(raised: unknown): TenancyError | undefined {
   return undefined;
 }
 
-/** The SQLSTATE of what the database refused, whoever wrapped it. */
-export function sqlstateOf(raised: unknown): string | undefined {
-  return saidByDatabase(raised)[0]?.sqlstate;
+// Classes of SQLSTATE that say nothing about the call: connection, login, database, resources, shutdown, system.
+const OUTAGES = ["08", "28", "3D", "53", "57", "58"];
+
+/** Why a call of the database's functions came to nothing: what it refused, or that it is away (503). */
+export function explainDatabase(raised: unknown): TenancyError {
+  if (raised instanceof TenancyError) return raised;
+  const sqlstate = saidByDatabase(raised)[0]?.sqlstate;
+  if (sqlstate === undefined || OUTAGES.includes(sqlstate.slice(0, 2))) {
+    // A name and no sentence: those of drivers quote addresses.
+    const detail = sqlstate ?? text(read(raised, "code")) ?? text(read(raised, "name"));
+    return new TenancyError("database_unavailable", { detail });
+  }
+  return errorFromDatabase(raised) ?? new TenancyError("database_refused", { detail: sqlstate });
 }
 
 interface Said {

@@ -11,12 +11,12 @@
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
-import { ask, askText, transaction, type Db } from "./database";
-import { errorFromDatabase, TenancyError } from "./errors";
+import { callFunction, readText, transaction, type Db } from "./database";
+import { errorFromDatabase, explainDatabase, TenancyError } from "./errors";
 import { covers, holds, identityToJson, type Check, type Identity } from "./identity";
 import { provision, setTenant, setTenantById, type Call } from "./mirror";
 import type { ClerkPermission, Permission } from "./permissions";
-import { readSession } from "./session";
+import { readSession, refuseInCache, refuseMismatch, vouchFor } from "./session";
 import { allowsPersonalAccounts, allowsPrivilegedLogin, believesTokensAlone } from "./settings";
 
 /** The tenant of a transaction and what its user may do there, as the database decided. Plain data. */
@@ -73,17 +73,19 @@ const current = new AsyncLocalStorage<Running>();
 export async function withTenant<T>(work: Work<T>, options: Options = {}): Promise<T> {
   const running = current.getStore();
   if (running && !running.over) {
-    refuseMismatch([running.tenant.orgId, running.tenant.orgSlug], expectations(options));
+    await refuseInCache(); // a cached function called in here would join too
+    refuseMismatch(running.tenant, [options.expected]);
     return join(running, work);
   }
   const { identity, stated } = await readSession();
-  refuseMismatch([identity.orgId, identity.orgSlug], [...stated, ...expectations(options)]);
+  refuseMismatch(identity, [...stated, options.expected]);
   return enter(scopeOf(identity), work, options);
 }
 
 /**
  * Work for a tenant without a session: cached functions, cron, other webhooks. `reason` goes to the database's log;
  * with a user, the membership is checked. The id is the mirror's own (`Tenant.tenantId`), and never one a client sent.
+ * Not inside `withTenant`: requests that each hold one connection and wait for another could block each other for good.
  */
 export async function withTenantById<T>(
   tenantId: string,
@@ -91,6 +93,12 @@ export async function withTenantById<T>(
   work: Work<T>,
   options: { readonly userId?: string | null | undefined; readonly readOnly?: boolean | undefined } = {},
 ): Promise<T> {
+  if (current.getStore()?.over === false) {
+    throw new TenancyError("tenant_already_set", {
+      message: "withTenantById was called inside a transaction that is in a tenant, and would take a second connection.",
+      hint: "Call it, and what cacheForTenant made, after withTenant has returned: hand the tenant out of it.",
+    });
+  }
   return enter({ entry: setTenantById(tenantId, reason, options.userId) }, work, options);
 }
 
@@ -99,14 +107,17 @@ export async function currentTenant(options: Options = {}): Promise<Tenant> {
   return withTenant(async (_, tenant) => tenant, { readOnly: true, ...options });
 }
 
-/** Clerk's `has()`, with the role and permissions that hold now: a removed member or a changed role shows at once. */
+/**
+ * Clerk's `has()`, with the role and permissions that hold now: a removed member or a changed role shows at once. Who
+ * may not enter at all is refused, not answered: a TenancyError as of `withTenant`, 409 on another organization's path too.
+ */
 export async function has(check: Check): Promise<boolean> {
-  return judge(({ tenant, identity }) => mayHave(tenant, identity, check));
+  return decide(({ tenant, identity }) => mayHave(tenant, identity, check));
 }
 
-/** Whether the role has this permission in the app's own map, `tenantry.toml`. */
+/** Whether the role has this permission in the app's own map, `tenantry.toml`; refuses as `has` does. */
 export async function can(permission: Permission): Promise<boolean> {
-  return judge(({ tenant }) => tenant.userId === null || covers(tenant.appPermissions, permission));
+  return decide(({ tenant }) => tenant.userId === null || covers(tenant.appPermissions, permission));
 }
 
 /** Refuses (`permission_denied`, 403) who lacks a permission: Clerk's where it begins with `org:`, else the app's own. */
@@ -122,29 +133,30 @@ function isOfClerk(permission: string): permission is ClerkPermission {
 // --- entering ---------------------------------------------------------------------------------------------------------
 
 async function enter<T>(scope: Scope, work: Work<T>, { readOnly = false }: Options): Promise<T> {
-  await checkLogin();
   let entered = false;
   const attempt = (): Promise<T> =>
     transaction(scope.entry, readOnly, (db, answer) => {
       entered = true;
-      return live({ db, tenant: readTenant(answer), identity: scope.identity, over: false, failure: undefined }, work);
-    }).then((ended) => ended());
+      const tenant = vouchFor(readTenant(answer));
+      return runIn({ db, tenant, identity: scope.identity, over: false, failure: undefined }, work);
+    }).then((result) => result());
   try {
+    await checkLogin();
     try {
       return await attempt();
     } catch (error) {
       const unknown = !entered && errorFromDatabase(error)?.code === "not_provisioned";
       if (!unknown || !scope.provision) throw error;
     }
-    await ask(scope.provision);
+    await callFunction(scope.provision);
     return await attempt();
   } catch (error) {
-    throw errorFromDatabase(error) ?? error;
+    throw entered ? (errorFromDatabase(error) ?? error) : explainDatabase(error);
   }
 }
 
 /** What `work` came to, to be had once the transaction is committed. Raises where it is to be rolled back. */
-async function live<T>(running: Running, work: Work<T>): Promise<() => T> {
+async function runIn<T>(running: Running, work: Work<T>): Promise<() => T> {
   try {
     const result = await current.run(running, () => work(running.db, running.tenant));
     if (running.failure) throw running.failure.error;
@@ -182,29 +194,13 @@ function scopeOf(identity: Identity): Scope {
   return { entry: setTenant(facts), provision: provision(facts), identity };
 }
 
-function expectations({ expected }: Options): string[] {
-  return expected === undefined ? [] : [expected];
-}
-
-/** What is expected may be the organization's id or slug; the empty text expects none. */
-function refuseMismatch([orgId, orgSlug]: readonly [string | null, string | null], stated: readonly string[]): void {
-  for (const expected of stated) {
-    if (expected !== (orgId ?? "") && expected !== (orgSlug ?? orgId ?? "")) {
-      throw new TenancyError("organization_mismatch", {
-        detail: `expected ${expected.slice(0, 100)}, the session is in ${orgId ?? "no organization"}`,
-        hint: "Switch to the organization, or go to the page of the active one.",
-      });
-    }
-  }
-}
-
 /** What set_tenant_v1 answers; without a user the permissions are null: the app itself may do everything. */
-type Told = Record<"tenant_id", string> &
+type EntryAnswer = Record<"tenant_id", string> &
   Record<"org_id" | "slug" | "name" | "user_id" | "role", string | null> &
   Record<"permissions" | "system_permissions" | "app_permissions", string[] | null>;
 
 function readTenant(answer: string): Tenant {
-  const told: Told = JSON.parse(answer);
+  const told: EntryAnswer = JSON.parse(answer);
   return {
     tenantId: told.tenant_id,
     orgId: told.org_id,
@@ -221,7 +217,7 @@ function readTenant(answer: string): Tenant {
 // --- what the user may do ---------------------------------------------------------------------------------------------
 
 /** Inside a transaction nobody is asked; elsewhere one is begun, to ask the database. */
-async function judge(verdict: (running: Running) => boolean): Promise<boolean> {
+async function decide(verdict: (running: Running) => boolean): Promise<boolean> {
   return withTenant(
     async () => {
       const running = current.getStore();
@@ -259,7 +255,7 @@ async function checkLogin(): Promise<void> {
 }
 
 async function refusePrivileged(): Promise<void> {
-  const found = allowsPrivilegedLogin() ? null : await askText(PRIVILEGED);
+  const found = allowsPrivilegedLogin() ? null : await readText(PRIVILEGED);
   if (found === null) return;
   const [login, above]: unknown[] = JSON.parse(found);
   throw new TenancyError("configuration", {

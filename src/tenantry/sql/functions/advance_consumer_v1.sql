@@ -3,7 +3,7 @@
 --
 -- pos:     the change's
 -- options: {"after": <where the consumer was read to be>}
--- returns: {"taken": false, "context": <the tenant's, for enter_change_v1; null where the change concerns none>}
+-- returns: {"taken": false, "context": <the tenant's, for enter_change_v1; null where the change concerns none, or a purged one>}
 --          {"taken": true}: somebody else is at this consumer, or it is elsewhere or parked. Nothing was moved: roll back
 -- Raises TY010 where no placed change has this position, or it is not after `after`.
 --
@@ -29,7 +29,7 @@ begin
   update tenantry.consumers as c
   set pos = change.pos, moved_at = clock_timestamp(), failing = null, attempts = 0, error = null, retry_at = null
   where c.name = consumer;
-  select * into tenant from tenantry.tenants as t where t.id = change.tenant_id;
+  select * into tenant from tenantry.tenants as t where t.id = change.tenant_id and t.purged_at is null;
   return jsonb_build_object('taken', false, 'context', case when tenant.id is not null then tenantry.describe_app(tenant) end);
 end
 $$;

@@ -1,6 +1,7 @@
 -- Begins the transaction in which a consumer deals with a change: moves the consumer on to it (advance_consumer_v1) and
 -- enters the tenant that the change concerns, for the app itself. The feed tells what was, so that an organization that
--- has been deleted since is entered as well. A change that concerns no tenant leaves the transaction without one.
+-- has been deleted since is entered as well. A change that concerns no tenant, or one that has been
+-- purged since, leaves the transaction without one.
 --
 -- options: as advance_consumer_v1; "timeout": for how many ms a statement may run, or the transaction do nothing, before
 --          the server ends it

@@ -1,61 +1,46 @@
--- Removes what mirror, inbox and feed hold of a person, save their id and that they are gone.
+-- Removes what mirror, inbox and feed hold of a person, save their id and that they are gone: a part a call, each in a
+-- transaction of its own, until the answer has "done": true.
 --
--- options: {"emails": ["...", ...]: addresses of theirs besides those the mirror knows}
+-- user_id: Clerk's, user_...
+-- options: {"emails": ["...", ...]: addresses of theirs besides those the mirror knows,
+--           "after": as the answer before said, together with its "emails"; absent at first, "limit": deliveries a call}
 -- returns: {"user": "erased", "unknown" or "live", "rows": {"users", "tenant_memberships", "invitations",
---           "webhook_events", "changes"}: how many held something}. Of a live user nothing is removed: Clerk would tell
---           it again.
+--           "webhook_events", "changes"}: how many held something, "emails", "after", "done"}. Of a live user nothing is
+--           removed: Clerk would tell it again.
+-- raises:  TY010 for what is no user's id, and for what is no address
 --
--- Their id stays where others' rows name it: who joined, who invited. Addresses are looked for in every delivery, the body
--- of dead letters included; so this reads the whole inbox and feed. The end of a user whom a listing lacked becomes final.
+-- Their id stays where others' rows name it: who joined, who invited. Addresses are looked for in every delivery: the
+-- later calls read the whole inbox. The end of a user whom a listing lacked becomes final.
 --
--- Who may call: tenantry_app.
+-- Who may call: tenantry_app. Locks, in the first call alone: the inbox, so that no delivery is under way that does not
+-- know yet who is erased; then the user, as merging does.
 create or replace function tenantry.erase_user_v1(user_id text, options jsonb default '{}')
-returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp set jit = off as $$
 #variable_conflict use_column
 declare
   erased_id constant text := user_id;
+  after     constant text := options ->> 'after';
+  emails    constant text[] := array(select lower(address) from unnest(tenantry.clerk_texts(options, 'emails')) as address);
   person    tenantry.users;
-  emails    text[];
-  invited   text[];
-  people    bigint;
-  members   bigint;
-  guests    bigint;
-  letters   bigint;
-  told      bigint;
 begin
-  perform tenantry.check_ids(erased_id);
-  -- The lock that merging takes on a user who begins or ends: no event lands in between.
-  perform pg_advisory_xact_lock(hashtext('tenantry.merge'), hashtext('user:' || erased_id) & 1023);
+  if coalesce(erased_id !~ '^user_\w{1,250}$', true) then
+    perform tenantry.raise_error('TY010', 'a user''s id begins with user_');
+  elsif jsonb_typeof(options -> 'emails') <> 'array' or exists (
+      select from unnest(emails) as address where address !~ '^[^\s@"\\<>(),;:]+@[^\s@"\\<>(),;:]+$') then
+    perform tenantry.raise_error('TY010', 'emails holds what is no address');
+  elsif coalesce(options ->> 'limit', '1') !~ '^[1-9]\d{0,8}$' then
+    perform tenantry.raise_error('TY010', 'limit is no whole number above 0');
+  end if;
+  if after is null then
+    perform pg_advisory_xact_lock(hashtext('tenantry.inbox'), 0);
+    perform pg_advisory_xact_lock(hashtext('tenantry.merge'), hashtext('user:' || erased_id) & 1023);
+  end if;
   select * into person from tenantry.users where id = erased_id;
   if person.id is not null and person.ended_at is null then
-    return jsonb_build_object('user', 'live', 'rows', '{}'::jsonb);
+    return jsonb_build_object('user', 'live', 'rows', '{}'::jsonb, 'done', true);
   end if;
-  select array_agg(distinct lower(address)) into emails from (
-    select unnest(tenantry.clerk_texts(options, 'emails')) union all select person.primary_email
-    union all select email_address from tenantry.invitations where user_id = erased_id) as known(address)
-  where address <> '';
-
-  update tenantry.users set deleted_at = coalesce(deleted_at, ended_at), first_name = null
-  where id = erased_id and (deleted_at is null or num_nonnulls(first_name, last_name, username, primary_email, image_url, external_id, public_metadata) > 0);
-  get diagnostics people = row_count;
-  update tenantry.tenant_memberships set public_metadata = null where user_id = erased_id and public_metadata is not null;
-  get diagnostics members = row_count;
-  select array_agg(id) into invited from tenantry.invitations where user_id = erased_id or lower(email_address) = any (emails);
-  update tenantry.invitations set email_address = null, public_metadata = null
-  where id = any (invited) and num_nonnulls(email_address, public_metadata) > 0;
-  get diagnostics guests = row_count;
-
-  update tenantry.webhook_events set data = null, body = null
-  where (data is not null or body is not null) and (
-    user_id = erased_id or body ~ ('\m' || regexp_replace(erased_id, '\W', '.', 'g') || '\M')
-    or (type like 'organizationInvitation.%' and data #>> '{data,id}' = any (invited))
-    or exists (select from unnest(emails) as address
-               where strpos(lower(data::text), to_jsonb(address)::text) > 0 or strpos(lower(body), address) > 0));
-  get diagnostics letters = row_count;
-  update tenantry.changes set before = before - 'public_metadata', after = after - 'public_metadata'
-  where (user_id = erased_id or (object_id = any (invited) and kind like 'invitation.%')) and (before ? 'public_metadata' or after ? 'public_metadata');
-  get diagnostics told = row_count;
-  return jsonb_build_object('user', case when person.id is null then 'unknown' else 'erased' end, 'rows', jsonb_build_object(
-    'users', people, 'tenant_memberships', members, 'invitations', guests, 'webhook_events', letters, 'changes', told));
+  return jsonb_build_object('user', case when person.id is null then 'unknown' else 'erased' end)
+    || case when after is null then tenantry.erase_person(erased_id, emails)
+       else tenantry.erase_mentions(erased_id, emails, after, coalesce((options ->> 'limit')::integer, 10000)) end;
 end
 $$;

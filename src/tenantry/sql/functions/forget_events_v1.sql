@@ -1,5 +1,5 @@
--- Deletes deliveries received before a time; answers {"forgotten": n}. Dead letters and refused deliveries stay. A
--- delivery forgotten is no duplicate when it comes again, so the last 7 days, in which Clerk's sender tries again, are
+-- Deletes deliveries received before a time; answers {"forgotten": n}. Dead letters, refused deliveries and the last of
+-- each type stay, see forgettable. A delivery forgotten is no duplicate when it comes again, so the last 7 days, in which Clerk's sender tries again, are
 -- kept: a later time is refused with TY010.
 --
 -- options: {"limit": n: the n oldest at most, so that a caller may go on in further transactions,
@@ -19,15 +19,17 @@ begin
   end if;
   most := (options ->> 'limit')::bigint;
   if options -> 'dry_run' = 'true' then
-    select count(*) into forgotten from tenantry.webhook_events where received_at < before and outcome in ('applied', 'stale', 'ignored');
+    select count(*) into forgotten from tenantry.forgettable(before);
   elsif not pg_try_advisory_xact_lock(hashtext('tenantry.forget'), 0) then
     return jsonb_build_object('forgotten', 0, 'busy', true);
   else
     delete from tenantry.webhook_events where message_id = any (array(
-      select message_id from tenantry.webhook_events
-      where received_at < before and outcome in ('applied', 'stale', 'ignored')
-      order by received_at limit most));
+      select f.message_id from tenantry.forgettable(before) as f order by f.received_at limit most));
     get diagnostics forgotten = row_count;
+    if forgotten > 0 then
+      insert into tenantry.retention as r (before) values (forget_events_v1.before)
+      on conflict (singleton) do update set before = greatest(r.before, excluded.before);
+    end if;
   end if;
   return jsonb_build_object('forgotten', forgotten);
 end

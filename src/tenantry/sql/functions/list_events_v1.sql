@@ -18,8 +18,13 @@ declare
   since    timestamptz;
   found    jsonb;
 begin
-  if coalesce(options ->> 'limit', '50') !~ '^\d{1,9}$' then
+  if jsonb_typeof(options) is distinct from 'object' then
+    perform tenantry.raise_error('TY010', 'options are no object');
+  elsif coalesce(options ->> 'limit', '50') !~ '^\d{1,9}$' then
     perform tenantry.raise_error('TY010', 'limit is no whole number');
+  end if;
+  if jsonb_typeof(options -> 'types') not in ('array', 'null') or jsonb_typeof(options -> 'outcomes') not in ('array', 'null') then
+    perform tenantry.raise_error('TY010', 'types or outcomes are no list');
   end if;
   begin
     since := options ->> 'since';
@@ -40,7 +45,8 @@ begin
     end if;
   end if;
   if types is not null then
-    wanted := wanted || format(' and (type = any (%L) or split_part(type, ''.'', 1) || ''.*'' = any (%1$L))', types);
+    wanted := wanted || format(' and type = any (%L)', array(
+      select type from tenantry.received_types() as type where type = any (types) or split_part(type, '.', 1) || '.*' = any (types)));
   end if;
   if options ->> 'org_id' is not null then
     wanted := wanted || format(' and org_id = %L', options ->> 'org_id');

@@ -9,6 +9,8 @@ returns jsonb language plpgsql stable security definer set search_path = pg_cata
 begin
   if coalesce(options ->> 'limit', '1000') !~ '^\d{1,9}$' then
     perform tenantry.raise_error('TY010', 'limit is no whole number');
+  elsif jsonb_typeof(options -> 'deleted') <> 'boolean' then
+    perform tenantry.raise_error('TY010', 'deleted is true or false');
   end if;
   return (
     select coalesce(jsonb_agg(jsonb_build_object(

@@ -20,11 +20,12 @@ begin
     id, tenant_id, email_address, role, status, inviter_id, user_id, public_metadata, expires_at, created_at,
     revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
   select
-    r.id, r.tenant_id, r.email_address, r.role, r.status, r.inviter_id, r.user_id, r.public_metadata,
-    r.expires_at, r.created_at,
+    r.id, r.tenant_id, case when not erased then r.email_address end, r.role, r.status, r.inviter_id, r.user_id,
+    case when not erased then r.public_metadata end, r.expires_at, r.created_at,
     coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0), coalesce(r.needs_refetch, false),
     r.last_seen, r.last_absent, r.deleted_at
   from unnest(tenantry.fold_snapshots(news, null::tenantry.invitations, null::tenantry.invitations)) as r
+  cross join lateral (select exists (select from tenantry.erased as e where e.id in (r.id, r.user_id)) as erased) as person
   on conflict (id) do update set
     tenant_id = excluded.tenant_id,
     email_address = excluded.email_address,

@@ -25,7 +25,9 @@ begin
       id, tenant_id, user_id, role, permissions, public_metadata, created_at,
       revision, observed_at, content_hash, needs_refetch, last_seen, last_absent, deleted_at)
     select
-      r.id, r.tenant_id, r.user_id, r.role, r.permissions, r.public_metadata, r.created_at,
+      r.id, r.tenant_id, r.user_id, r.role, r.permissions,
+      case when r.public_metadata <> '{}' and exists (select from tenantry.erased as e where e.id = r.user_id) then null else r.public_metadata end,
+      r.created_at,
       coalesce(r.revision, 0), coalesce(r.observed_at, '-infinity'), coalesce(r.content_hash, 0), coalesce(r.needs_refetch, false),
       r.last_seen, r.last_absent, r.deleted_at
     from unnest(tenantry.fold_snapshots(news, null::tenantry.tenant_memberships, null::tenantry.tenant_memberships)) as r

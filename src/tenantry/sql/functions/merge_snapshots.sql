@@ -44,6 +44,9 @@ begin
     group by 1 order by 1
   ) as locks;
 
+  if exists (select from tenantry.tenants where purged_at is not null) then
+    s := tenantry.without_purged(s);
+  end if;
   if s.tenants is not null then changed := changed || tenantry.merge_tenants(s.tenants, firm); end if;
   if s.users is not null then changed := changed || tenantry.merge_users(s.users, firm); end if;
   if s.memberships is not null then changed := changed || tenantry.merge_memberships(s.memberships, firm); end if;

@@ -13,6 +13,8 @@ begin
   letter.message_id := delivery ->> 'message_id';
   letter.digest := sha256(convert_to(body, 'UTF8'));
   event := tenantry.read_body(body);
+  letter.org_id := tenantry.organization_of_event(event);  -- first, for a dead letter is found by them too
+  letter.user_id := tenantry.user_of_event(event);
   letter.type := tenantry.clerk_text(event, 'type');
   letter.instance_id := tenantry.clerk_text(event, 'instance_id');
   letter.occurred_at := coalesce(
@@ -30,8 +32,8 @@ begin
   end if;
   told := tenantry.read_event(letter.type, kind, event -> 'data', letter.occurred_at);
   letter.outcome := 'stale';  -- until merging says otherwise
-  letter.org_id := coalesce(told.tenants[1].clerk_org_id, tenantry.organization_of(event -> 'data'));
-  letter.user_id := coalesce(told.users[1].id, tenantry.user_of_event(event));
+  letter.org_id := coalesce(told.tenants[1].clerk_org_id, letter.org_id);
+  letter.user_id := coalesce(told.users[1].id, letter.user_id);
   subjects := array_remove(array[event #>> '{data,id}', letter.org_id, letter.user_id], null);
   -- Of a session nothing is kept: its payload is the person's device and address.
   if kind <> 'sessions' then
@@ -41,18 +43,15 @@ exception
   when sqlstate 'TY018' then
     letter.outcome := 'refused';
     letter.error_code := sqlstate;
-    letter.user_id := tenantry.user_of_event(event);
     get stacked diagnostics letter.error = pg_exception_detail;
   when sqlstate 'TY010' then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
-    letter.user_id := tenantry.user_of_event(event);
     letter.body := tenantry.body_of_dead_letter(body, event, delivery -> 'keep_private_metadata' is not distinct from 'true');
     get stacked diagnostics letter.error = pg_exception_detail;
   when data_exception or program_limit_exceeded then
     letter.outcome := 'failed';
     letter.error_code := sqlstate;
-    letter.user_id := tenantry.user_of_event(event);
     letter.body := tenantry.body_of_dead_letter(body, event, delivery -> 'keep_private_metadata' is not distinct from 'true');
     letter.error := sqlerrm;  -- not its detail, which quotes the body
 end

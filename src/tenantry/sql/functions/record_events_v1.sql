@@ -10,7 +10,8 @@
 --   refused    the same id with other bytes, or another instance's (TY018): answer 400
 --
 -- Who may call: tenantry_app. An error it raises, save TY010, is the database's own (a deadlock, a full disk): nothing
--- was stored, and the sender must try again. Locks: message ids in order, then as merge_snapshots says.
+-- was stored, and the sender must try again. Locks: the inbox, shared; message ids in order; then as
+-- merge_snapshots says.
 -- The planner settings: a plan for arrays of unknown length is looked up again in every call, and one made while the
 -- tables were empty would read them whole ever after. Keys and indexes are all that these statements need.
 -- Where a table of one row is read whole all the same, that looks dear enough to compile: hence no JIT.
@@ -41,6 +42,7 @@ declare
   changed     text[] := '{}';
   answer      jsonb;
 begin
+  perform pg_advisory_xact_lock_shared(hashtext('tenantry.inbox'), 0);  -- alone: erase_user_v1
   perform pg_advisory_xact_lock(hashtext('tenantry.message'), bucket)
   from (select distinct hashtext(message_id) as bucket from unnest(ids) as message_id order by 1) as locks;
   earlier := array(select e from tenantry.webhook_events as e where e.message_id = any (ids));

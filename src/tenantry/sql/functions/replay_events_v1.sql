@@ -37,6 +37,7 @@ declare
   changed     text[] := '{}';
   answer      jsonb;
 begin
+  perform pg_advisory_xact_lock_shared(hashtext('tenantry.inbox'), 0);  -- alone: erase_user_v1
   perform pg_advisory_xact_lock(hashtext('tenantry.message'), bucket)
   from (select distinct hashtext(message_id) as bucket from unnest(ids) as message_id order by 1) as locks;
 

@@ -50,7 +50,10 @@ begin
       perform tenantry.raise_error('TY014', format('user %s', facts.user_id));
     end if;
   end if;
-  if tenant.ended_at is not null and not token_only then
+  -- A purged one whatever the switch says: a row written there would stay for ever.
+  if tenant.purged_at is not null then
+    perform tenantry.raise_error('TY013', format('organization %s', claimed_org));
+  elsif tenant.ended_at is not null and not token_only then
     if tenant.deleted_at is not null or expired or issued < date_trunc('second', tenant.last_absent) then
       perform tenantry.raise_error('TY013', format('organization %s', claimed_org));
     end if;

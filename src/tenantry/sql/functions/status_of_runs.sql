@@ -1,7 +1,7 @@
 -- What status_v1 says of reconcile runs. `last`: the newest run of everything, quick ones aside; `under_way`: somebody is
 -- at it now. `backfilled_at`: when the last that was not dry ended. `repaired`: {"users": {"created": n, "updated": n,
--- "ended": n}, ...}, what runs have found since deliveries come at all, beginning with the second: the first finds what
--- is older than the deliveries.
+-- "ended": n}, ...}, how many runs have found such changes since deliveries come at all, beginning with the second: the
+-- first finds what is older than the deliveries.
 create or replace function tenantry.status_of_runs(out last jsonb, out backfilled_at timestamptz, out repaired jsonb)
 language plpgsql stable as $$
 declare
@@ -20,9 +20,10 @@ begin
     where r.org_id is null and not r.dry and r.state -> 'quick' is distinct from 'true' and r.finished_at is not null
     order by r.id desc limit 1);
 
-  select coalesce(jsonb_object_agg(kind, sums), '{}') into repaired from (
+  select coalesce(jsonb_object_agg(kind, runs), '{}') into repaired from (
     select c.key as kind, jsonb_build_object(
-      'created', sum((c.value ->> 'created')::bigint), 'updated', sum((c.value ->> 'updated')::bigint), 'ended', sum((c.value ->> 'ended')::bigint)) as sums
+      'created', count(*) filter (where (c.value ->> 'created')::bigint > 0), 'updated', count(*) filter (where (c.value ->> 'updated')::bigint > 0),
+      'ended', count(*) filter (where (c.value ->> 'ended')::bigint > 0)) as runs
     from (select r.counts, row_number() over (order by r.id) as number
           from (select * from tenantry.reconcile_runs order by id desc limit 100) as r
           where r.org_id is null and not r.dry and r.finished_at is not null and r.started_at > first_heard) as run

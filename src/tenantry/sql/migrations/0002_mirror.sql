@@ -114,6 +114,9 @@ create table tenantry.permissions (
 );
 create index permissions_by_key on tenantry.permissions (key);
 
+-- Few, and asked for by every merge: of these nothing that comes late is kept.
+create index tenants_purged on tenantry.tenants (id) where purged_at is not null;
+
 -- Objects that a tie left in doubt: few, and asked for by the next reconcile run.
 create index tenants_in_doubt on tenantry.tenants (id) where needs_refetch;
 create index users_in_doubt on tenantry.users (id) where needs_refetch;

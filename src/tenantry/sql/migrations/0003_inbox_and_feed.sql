@@ -23,7 +23,7 @@ create table tenantry.webhook_events (
 );
 create index webhook_events_by_time on tenantry.webhook_events (received_at);
 create index webhook_events_by_type on tenantry.webhook_events (type, received_at);
-create index webhook_events_of_user on tenantry.webhook_events (user_id) where data is not null or body is not null;
+create index webhook_events_of_user on tenantry.webhook_events (user_id, received_at) where user_id is not null;
 create index webhook_events_of_organization on tenantry.webhook_events (org_id, received_at) where org_id is not null;
 create index webhook_events_dead_letters on tenantry.webhook_events (received_at) where outcome in ('failed', 'refused');
 
@@ -34,6 +34,18 @@ create table tenantry.silence (
   asked_at   timestamptz not null,           -- when Clerk was asked last whether anything has changed
   changed_at timestamptz,                    -- when something had, on Clerk's clock
   raised_at  timestamptz                     -- when the alarm was raised: once
+);
+
+-- Up to when deliveries were forgotten: one row, see forget_events_v1.
+create table tenantry.retention (
+  singleton boolean primary key default true check (singleton),
+  before    timestamptz not null             -- of what was received earlier, some are gone
+);
+
+-- Users and invitations that erase_user_v1 has emptied, by their Clerk ids: what comes late does not fill them again.
+create table tenantry.erased (
+  id text primary key,
+  at timestamptz not null default now()
 );
 
 -- Sessions ended, removed or revoked: their tokens are refused until none can be valid any more.
@@ -61,6 +73,7 @@ create table tenantry.changes (
 );
 create unique index changes_in_order on tenantry.changes (pos) where pos is not null;
 create index changes_unsequenced on tenantry.changes (seq) where pos is null;
+create index changes_of_delivery on tenantry.changes (message_id) where message_id is not null;
 create sequence tenantry.changes_pos owned by tenantry.changes.pos;
 
 -- A named reader's position in `changes`, and what holds it up.

@@ -3,9 +3,12 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 
 import { cacheForTenant, cacheKey, expireForTenant, tenantTags } from "../cache";
+import { vouchFor } from "../session";
 
 const kept = new Map<string, { value: Promise<unknown>; tags: readonly string[] }>();
 
+vi.mock("@clerk/nextjs/server", () => import("./clerk"));
+vi.mock("next/headers", () => import("./clerk"));
 // Next.js's cache needs its server. This keeps what it would keep: by key, under tags.
 vi.mock("next/cache", () => ({
   unstable_cache: (work: () => Promise<unknown>, [key]: [string], { tags }: { tags: readonly string[] }) => () => {
@@ -18,9 +21,11 @@ vi.mock("next/cache", () => ({
   },
 }));
 
-const ada = { tenantId: "t1", userId: "user_ada", role: "org:admin" };
-const adaElsewhere = { ...ada, tenantId: "t2" };
-const bob = { ...ada, userId: "user_bob", role: "org:member" };
+const plain = { tenantId: "t1", userId: "user_ada", role: "org:admin" };
+const ada = vouchFor({ ...plain }); // as withTenant does with its own
+const adaElsewhere = vouchFor({ ...plain, tenantId: "t2" });
+const adaAsMember = vouchFor({ ...plain, role: "org:member" });
+const bob = vouchFor({ ...plain, userId: "user_bob", role: "org:member" });
 
 let runs = 0;
 const work = async ({ tenantId }: { tenantId: string }, ...args: readonly string[]) => {
@@ -37,7 +42,7 @@ describe("cacheForTenant", () => {
   it("asks once for the same tenant, person and arguments", async () => {
     const list = cacheForTenant("list", work);
     expect(await list(ada, "a")).toBe("t1 a 1");
-    expect(await list({ ...ada }, "a")).toBe("t1 a 1");
+    expect(await list(vouchFor({ ...plain }), "a")).toBe("t1 a 1");
     expect(await list(ada, "b")).toBe("t1 b 2");
   });
 
@@ -50,9 +55,18 @@ describe("cacheForTenant", () => {
   it("gives no person, and nobody in a new role, what another was given, unless it is shared", async () => {
     const own = cacheForTenant("own", work);
     expect(await own(ada)).not.toBe(await own(bob));
-    expect(await own(ada)).not.toBe(await own({ ...ada, role: "org:member" }));
+    expect(await own(ada)).not.toBe(await own(adaAsMember));
     const shared = cacheForTenant("shared", work, { isShared: true });
     expect(await shared(ada)).toBe(await shared(bob));
+  });
+
+  it("refuses a tenant that the server did not tell, as a server action's arguments may hold one", async () => {
+    const list = cacheForTenant("list", work, { isShared: true });
+    await list(ada);
+    await expect(list({ ...plain })).rejects.toMatchObject({ code: "no_tenant", status: 500 });
+    expect(() => expireForTenant({ ...plain })).toThrow(/copy/);
+    expect(() => cacheKey({ ...plain })).toThrow(/copy/);
+    expect(runs).toBe(1);
   });
 
   it("confuses no names and arguments", async () => {
@@ -76,5 +90,5 @@ describe("cacheForTenant", () => {
 
 it("names the tenant in every tag, and hands plain values to cached functions", () => {
   expect(tenantTags(ada, "documents")).toEqual(["tenant:t1", "tenant:t1:documents"]);
-  expect(cacheKey({ ...ada, permissions: [] } as typeof ada)).toEqual(ada);
+  expect(cacheKey(vouchFor({ ...plain, permissions: [] }))).toEqual(plain);
 });

@@ -4,11 +4,18 @@ import type { Claims } from "../identity";
 
 let claims: Claims | null = null;
 let sent = new Headers();
+let isCaching = false;
 
 /** From here on, requests come with a token of these claims; without any, from nobody. */
 export function signIn(as: Claims | null, headers: Record<string, string> = {}): void {
   claims = as;
   sent = new Headers(headers);
+}
+
+/** Runs what Next.js would keep for later: nothing in it may ask who is signed in. */
+export async function cached<T>(work: () => Promise<T>): Promise<T> {
+  isCaching = true;
+  return work().finally(() => (isCaching = false));
 }
 
 /** The claims of an ordinary token, fresh. */
@@ -35,5 +42,6 @@ export async function auth() {
 
 /** Next.js's `headers()`. */
 export async function headers(): Promise<Headers> {
+  if (isCaching) throw new Error("headers() was used inside a cached function");
   return sent;
 }

@@ -6,7 +6,7 @@ import type { PoolClient } from "pg";
 import { onConnection, refuseAborted } from "./connection";
 import { statement, type Call } from "./mirror";
 
-export { ask, askText, pool } from "./connection";
+export { callFunction, pool, readText } from "./connection";
 
 /** Your tables, for `db.query`: `import * as schema from "../db/schema"` in place of this. */
 const schema = {};
@@ -20,10 +20,11 @@ export async function transaction<T>(
   readOnly: boolean,
   work: (db: Db, answer: string) => Promise<T>,
 ): Promise<T> {
-  return onConnection((client, lent) =>
+  return onConnection((client, { lent, during }) =>
     drizzle(lent, { schema }).transaction(
       async (db) => {
-        const result = await work(db, await enter(client, call));
+        const answer = await enter(client, call);
+        const result = await during(() => work(db, answer));
         refuseAborted(client);
         return result;
       },

@@ -21,12 +21,12 @@ export function prisma(): PrismaClient {
 }
 
 /** What a function answers, in a transaction of its own. */
-export async function ask(call: Call): Promise<string> {
+export async function callFunction(call: Call): Promise<string> {
   return answerOf(prisma(), call);
 }
 
 /** The one value of a query's first row, as text. */
-export async function askText(query: string): Promise<string | null> {
+export async function readText(query: string): Promise<string | null> {
   const rows = await prisma().$queryRawUnsafe<{ answer: string | null }[]>(query);
   return rows[0]?.answer ?? null;
 }

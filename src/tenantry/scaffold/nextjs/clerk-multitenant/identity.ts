@@ -161,15 +161,15 @@ function decodeGrants(fea: string | null, per: string | null, fpm: string | null
   const byFeature = grant(ofOrganization, masks, actions);
   const byElement = new Set(grant(elements, masks, actions));
   return {
-    features: [...new Set(ofOrganization.map(({ name }) => name))],
-    permissions: [...new Set(byFeature)].filter((permission) => byElement.has(permission)),
+    features: Array.from(new Set(ofOrganization.map(({ name }) => name))),
+    permissions: Array.from(new Set(byFeature)).filter((permission) => byElement.has(permission)),
   };
 }
 
 function grant(elements: readonly Scoped[], masks: readonly bigint[], actions: readonly string[]): string[] {
   return elements.flatMap(({ scope, name }, n) => {
-    const mask = scope === "u" ? 0n : (masks[n] ?? 0n);
-    return actions.filter((_, bit) => (mask >> BigInt(bit)) & 1n).map((action) => `org:${name}:${action}`);
+    const mask = (scope === "u" ? undefined : masks[n]) ?? BigInt(0);
+    return actions.filter((_, bit) => (mask >> BigInt(bit)) & BigInt(1)).map((action) => `org:${name}:${action}`);
   });
 }
 
@@ -181,7 +181,7 @@ function readMask(written: string): bigint {
 
 /** `o:teams,u:themes`, taken apart; null where an element has no colon. */
 function splitScopes(claim: string): Scoped[] | null {
-  const elements = claim.split(",").map((element) => /^([^:]*):(.*)$/s.exec(element.trim()));
+  const elements = claim.split(",").map((element) => /^([^:]*):([\s\S]*)$/.exec(element.trim()));
   const scoped = elements.flatMap((found) => (found ? [{ scope: found[1] ?? "", name: found[2] ?? "" }] : []));
   return scoped.length === elements.length ? scoped : null;
 }

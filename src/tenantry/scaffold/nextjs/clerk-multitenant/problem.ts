@@ -1,5 +1,13 @@
-/** Refusals of an API that knows Tenantry, as typed errors. They come as problem documents (RFC 9457). */
+/** Paths of an API that knows Tenantry, and its refusals as typed errors: they come as problem documents (RFC 9457). */
 import { errorFromProblem, type TenancyError } from "./errors";
+
+/** Refuses what is no path of the API: URL parsers skip tabs and line ends, so only what they make of it counts. */
+export function checkPath(path: string): void {
+  const api = "http://api.invalid";
+  if (!path.startsWith("/") || new URL(path, api).origin !== api) {
+    throw new TypeError(`The API is asked for a path like "/documents", not ${JSON.stringify(path)}`);
+  }
+}
 
 const REFUSALS = [401, 403, 409];
 

@@ -29,6 +29,42 @@ export async function readSession(): Promise<Session> {
   return { identity, stated: expected === null ? [] : expected.split(",").map((one) => one.trim()) };
 }
 
+/** What is expected may be the organization's id or slug; the empty text expects none. */
+export function refuseMismatch(
+  { orgId, orgSlug }: Pick<Identity, "orgId" | "orgSlug">,
+  expectations: readonly (string | undefined)[],
+): void {
+  for (const expected of expectations) {
+    if (expected === undefined || expected === (orgId ?? "") || expected === (orgSlug ?? orgId ?? "")) continue;
+    throw new TenancyError("organization_mismatch", {
+      detail: `expected ${expected.slice(0, 100)}, the session is in ${orgId ?? "no organization"}`,
+      hint: "Switch to the organization, or go to the page of the active one.",
+    });
+  }
+}
+
+/** Next.js throws where there is no request, as in a cached function: what that is given is kept for everybody. */
+export async function refuseInCache(): Promise<void> {
+  await headers();
+}
+
+const told = new WeakSet<object>();
+
+/** Marks what the server itself told of a tenant, to know it from a copy that somebody sent. */
+export function vouchFor<T extends object>(tenant: T): T {
+  told.add(tenant);
+  return tenant;
+}
+
+/** Refuses what `vouchFor` did not mark: the arguments of a server action, among others, are the sender's. */
+export function refuseForged(tenant: object): void {
+  if (told.has(tenant)) return;
+  throw new TenancyError("no_tenant", {
+    message: "This is not the tenant that withTenant or tenantApi gave, but a copy, or somebody's own.",
+    hint: "Hand it on as it is; never take it from a request or an action's arguments.",
+  });
+}
+
 /** The id of the instance that signed, which stands in the token's header as `kid`; no request is made for it. */
 function readInstance(token: string | null): string | null {
   try {

@@ -28,7 +28,7 @@ export function webhookMaxBytes(): number {
   return bytes;
 }
 
-/** The origins of the app's pages, where there are others than its own. */
+/** The origins of the app's pages, its own too: tokens made for others are refused. Without any, all pass. */
 export function authorizedParties(): string[] {
   return list(value("CLERK_AUTHORIZED_PARTIES")).map((origin) => origin.toLowerCase().replace(/\/$/, ""));
 }
@@ -62,5 +62,5 @@ function flag(name: string): boolean {
 }
 
 function list(text: string | undefined): string[] {
-  return [...new Set(text?.split(/[,\s]+/).filter(Boolean))];
+  return Array.from(new Set(text?.split(/[,\s]+/).filter(Boolean)));
 }

@@ -3,8 +3,8 @@ import { auth } from "@clerk/nextjs/server";
 
 import { TenancyError } from "./errors";
 import { EXPECTED_ORG } from "./organization-sync";
-import { refuse } from "./problem";
-import { readSession } from "./session";
+import { checkPath, refuse } from "./problem";
+import { readSession, refuseMismatch, vouchFor } from "./session";
 
 /** What a request may say. It is never cached by Next.js: see `cache.ts`. */
 export type TenantRequest = Omit<RequestInit, "cache" | "next">;
@@ -40,22 +40,32 @@ export async function tenantFetch(path: string, init: TenantRequest & Expectatio
 export async function tenantApi({ expected }: Expectation = {}): Promise<TenantApi> {
   const { identity, stated } = await readSession();
   const { userId, orgId, orgSlug, role } = identity;
-  const own = [orgId ?? "", orgSlug ?? orgId ?? ""];
-  if (![...stated, expected ?? own[0]].every((one) => own.includes(one ?? ""))) {
-    throw new TenancyError("organization_mismatch");
-  }
+  refuseMismatch(identity, [...stated, expected]);
   const token = await (await auth()).getToken();
   if (token === null) throw new TenancyError("missing_token");
   const fetchForTenant = async (path: string, init: TenantRequest = {}): Promise<Response> => {
     const headers = new Headers(init.headers);
     headers.set("Authorization", `Bearer ${token}`);
     headers.set(EXPECTED_ORG, orgId ?? "");
-    return refuse(await fetch(addressOf(path), { ...init, headers, cache: "no-store" }));
+    return refuse(await fetchWithin(addressOf(path), { ...init, headers, cache: "no-store" }));
   };
-  return { tenantId: orgId ?? userId, userId, orgId, orgSlug, role, fetch: fetchForTenant };
+  return vouchFor({ tenantId: orgId ?? userId, userId, orgId, orgSlug, role, fetch: fetchForTenant });
+}
+
+/** Follows one redirect, as frameworks answer for a slash too many, and none to another origin. */
+async function fetchWithin(address: string, init: RequestInit): Promise<Response> {
+  const answer = await fetch(address, { ...init, redirect: "manual" });
+  const location = answer.headers.get("location");
+  if (answer.status < 300 || answer.status > 399 || location === null) return answer;
+  const next = new URL(location, address);
+  if (next.origin !== new URL(address).origin || answer.status < 307) {
+    throw new TypeError(`The API's answer to ${new URL(address).pathname} leads elsewhere (${answer.status}).`);
+  }
+  return fetch(next, { ...init, redirect: "error" });
 }
 
 function addressOf(path: string): string {
+  checkPath(path);
   const api = process.env.TENANTRY_API_URL ?? process.env.NEXT_PUBLIC_TENANTRY_API_URL;
   if (!api) {
     throw new TenancyError("configuration", {
@@ -63,6 +73,5 @@ function addressOf(path: string): string {
       hint: "Set TENANTRY_API_URL to http://127.0.0.1:8000, or wherever it is.",
     });
   }
-  if (!/^\/(?![/\\])/.test(path)) throw new TypeError(`The API is asked for a path like "/documents", not ${path}`);
   return `${api.replace(/\/$/, "")}${path}`;
 }

@@ -1,6 +1,6 @@
 "use client";
 /** `fetch` for client components, to an API that knows Tenantry, in the name of the organization this tab shows. */
-import { refuse } from "./problem";
+import { checkPath, refuse } from "./problem";
 import { deny, fetchForTab } from "./tab";
 
 /** What a request may say; it is never cached, and its organization is the tab's. */
@@ -20,6 +20,6 @@ export async function tenantFetch(path: string, init: TenantRequest = {}): Promi
 }
 
 function addressOf(path: string): string {
-  if (!/^\/(?![/\\])/.test(path)) throw new TypeError(`tenantFetch takes a path like "/documents", not ${path}`);
+  checkPath(path);
   return `${(process.env.NEXT_PUBLIC_TENANTRY_API_URL ?? "").replace(/\/$/, "")}${path}`;
 }

@@ -9,9 +9,9 @@
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 
-import { ask } from "./database";
-import { errorFromDatabase, sqlstateOf, TenancyError, toResponse } from "./errors";
-import { announceChanges, readOutcome, recordEvent, type Delivery } from "./mirror";
+import { callFunction } from "./database";
+import { explainDatabase, TenancyError, toResponse } from "./errors";
+import { announceChanges, readOutcome, recordEvent, type Call, type Delivery } from "./mirror";
 import { keepsPrivateMetadata, webhookMaxBytes, webhookSecrets } from "./settings";
 
 const TOLERANCE = 300; // seconds
@@ -19,8 +19,6 @@ const BODY_MS = 10_000; // a sender slower than this is not Svix
 const ANSWER_MS = 12_000; // under the 15 s after which Svix counts a delivery as failed
 const ANNOUNCE_MS = 2_000;
 const LONGEST_SIGNATURES = 4096; // characters; Svix sends under 50 for each secret
-// Classes of SQLSTATE that say nothing about the call: connection, login, database, resources, shutdown, system.
-const OUTAGES = ["08", "28", "3D", "53", "57", "58"];
 
 /** Answers Clerk's POST. */
 export async function receiveWebhook(request: Request): Promise<Response> {
@@ -31,8 +29,7 @@ export async function receiveWebhook(request: Request): Promise<Response> {
     return Response.json({ outcome, message_id: delivery.messageId });
   } catch (error) {
     const known = error instanceof TenancyError ? error : new TenancyError("tenantry_error");
-    // The code and not the error: PostgreSQL's sentences quote what they could not read.
-    console[known.status >= 500 ? "error" : "info"](`tenantry webhook: ${known.code}`);
+    say(known);
     return toResponse(known);
   }
 }
@@ -54,10 +51,10 @@ export function verify(
 async function record(delivery: Delivery): Promise<string> {
   const call = recordEvent(delivery, keepsPrivateMetadata());
   const late = new TenancyError("database_unavailable", { message: "The delivery was not recorded in time." });
-  const answer = await within(ANSWER_MS, ask(call).catch(explain), late);
+  const answer = await within(ANSWER_MS, ask(call), late);
   const { outcome, code, error } = readOutcome(answer);
-  const say = outcome === "failed" || outcome === "refused" ? "warn" : "info";
-  console[say](`tenantry webhook ${delivery.messageId} ${JSON.stringify(delivery.type)}: ${code ?? outcome}`);
+  const level = outcome === "failed" || outcome === "refused" ? "warn" : "info";
+  console[level](`tenantry webhook ${delivery.messageId} ${JSON.stringify(delivery.type)}: ${code ?? outcome}`);
   if (outcome === "refused") {
     throw new TenancyError("delivery_refused", { message: `The delivery was refused: ${error}.` });
   }
@@ -66,13 +63,19 @@ async function record(delivery: Delivery): Promise<string> {
   return outcome;
 }
 
-function explain(error: unknown): never {
-  if (error instanceof TenancyError) throw error;
-  const sqlstate = sqlstateOf(error);
-  if (sqlstate === undefined || OUTAGES.includes(sqlstate.slice(0, 2))) {
-    throw new TenancyError("database_unavailable", { detail: sqlstate });
+/** What the operator can mend is said with its next step. No message: PostgreSQL's quote what they could not read. */
+function say({ code, status, detail, hint }: TenancyError): void {
+  if (status < 500) return console.info(`tenantry webhook: ${code}`);
+  const known = detail && /^\w{1,40}$/.test(detail) ? ` (${detail})` : ""; // a SQLSTATE, or what Node.js calls it
+  console.error(`tenantry webhook: ${code}${known}${hint ? `. ${hint}` : ""}`);
+}
+
+async function ask(call: Call): Promise<string> {
+  try {
+    return await callFunction(call);
+  } catch (error) {
+    throw explainDatabase(error);
   }
-  throw errorFromDatabase(error) ?? new TenancyError("database_refused", { detail: sqlstate });
 }
 
 // --- the body ---------------------------------------------------------------------------------------------------------

@@ -14,10 +14,12 @@ vi.mock("@clerk/nextjs/server", () => ({
 vi.mock("next/headers", () => import("./clerk"));
 
 let asked: IncomingMessage[] = [];
-let answer = { status: 200, body: "{}" };
+let answer: { status: number; body: string; location?: string } = { status: 200, body: "{}" };
 const api = createServer((request, response) => {
   asked.push(request);
-  response.writeHead(answer.status, { "content-type": "application/problem+json" }).end(answer.body);
+  const { status, body, location } = answer;
+  if (location) answer = { status: 200, body: "{}" };
+  response.writeHead(status, { "content-type": "application/problem+json", ...(location && { location }) }).end(body);
 });
 
 describe("tenantFetch on the server", () => {
@@ -87,7 +89,15 @@ describe("tenantFetch on the server", () => {
     expect([found.status, await found.text()]).toEqual([status, body]);
   });
 
-  const strange = ["//evil.example/x", "/\\evil.example", "https://evil.example", "documents", ""];
+  it("follows a redirect within the API, and none to another host", async () => {
+    answer = { status: 307, body: "", location: "/documents/" };
+    expect((await tenantFetch("/documents", { method: "POST", body: "{}" })).status).toBe(200);
+    expect(asked.map(({ method, url }) => `${method} ${url}`)).toEqual(["POST /documents", "POST /documents/"]);
+    answer = { status: 307, body: "", location: "http://127.0.0.1:9/elsewhere" };
+    await expect(tenantFetch("/documents")).rejects.toThrow("leads elsewhere");
+  });
+
+  const strange = ["//evil.example/x", "/\\evil.example", "https://evil.example", "documents", "", "/\t/evil.example", "/\r\\evil.example"];
   it.each(strange)("sends no token to %j", async (path) => {
     await expect(tenantFetch(path)).rejects.toThrow(TypeError);
     expect(asked).toEqual([]);

@@ -1,6 +1,6 @@
 /**
- * `withTenant` on a real database: `TENANTRY_TEST_DATABASE_URL`, with the schema installed and an ordinary login. Writes
- * organizations of made-up names into its mirror: never a production database.
+ * `withTenant` on a real database: `TENANTRY_TEST_DATABASE_URL`, empty but for the schema, with an ordinary login. Binds
+ * its mirror to an instance of the tests' own and writes made-up organizations: a database that nothing else uses.
  */
 
 import { randomUUID } from "node:crypto";
@@ -8,7 +8,7 @@ import { beforeEach, describe, expect, it, vi } from "vitest";
 
 import { codeOf } from "../errors";
 import { can, currentTenant, has, requirePermission, withTenant, withTenantById } from "../tenant";
-import { member, signIn } from "./clerk";
+import { cached, member, signIn } from "./clerk";
 import { join, leave, SECRET } from "./deliveries";
 import { query, queryOutside } from "./query";
 
@@ -161,6 +161,23 @@ describe.skipIf(!url)("withTenant", () => {
     await expect(withTenant(() => withTenant((db) => query(db, OWN), { expected: globex }))).rejects.toMatchObject({
       code: "organization_mismatch",
     });
+  });
+
+  it("joins from no cached function, which would keep one tenant's rows for all", async () => {
+    signIn(member(ada, acme));
+    const { tenantId } = await currentTenant();
+    for (const ask of [() => withTenant((db) => query(db, OWN)), () => can("documents:read"), () => has({ role: "x" })]) {
+      await expect(withTenant(() => cached<unknown>(ask))).rejects.toThrow("cached function");
+      await expect(withTenantById(tenantId, "a test", () => cached<unknown>(ask))).rejects.toThrow("cached function");
+    }
+  });
+
+  it("takes no second connection for a tenant by id, but refuses", async () => {
+    signIn(member(ada, acme));
+    const { tenantId } = await currentTenant();
+    const byId = () => withTenantById(tenantId, "a test", (db) => query(db, OWN));
+    await expect(withTenant(byId)).rejects.toMatchObject({ code: "tenant_already_set" });
+    expect(await withTenant(async () => undefined).then(byId)).toEqual([{ org: acme }]);
   });
 
   it("commits on Next.js's redirect() and passes it on; rolls back on any other error", async () => {

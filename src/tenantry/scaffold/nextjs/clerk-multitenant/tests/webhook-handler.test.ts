@@ -1,13 +1,13 @@
 /**
  * The webhook endpoint: signatures, sizes, times, and what becomes of deliveries in a real database
- * (`TENANTRY_TEST_DATABASE_URL`; never a production one).
+ * (`TENANTRY_TEST_DATABASE_URL`: one that nothing else uses, empty but for the schema).
  */
 
 import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { receiveWebhook, verify } from "../webhook-handler";
-import { deliver, event, request, SECRET, signingHeaders } from "./deliveries";
+import { deliver, event, join, request, SECRET, signingHeaders } from "./deliveries";
 
 const NOW = 1_760_000_000;
 const BODY = JSON.stringify({ type: "user.created", data: { id: "user_1", name: "Zoë" } });
@@ -197,13 +197,20 @@ describe("receiveWebhook", () => {
   it("answers 503 without a secret, and without a database", async () => {
     delete process.env.CLERK_WEBHOOK_SIGNING_SECRET;
     expect(await outcome(await deliver(event("user.created", {})))).toEqual([503, "webhook_not_configured"]);
+    process.env.CLERK_WEBHOOK_SIGNING_SECRET = SECRET;
+    delete process.env.DATABASE_URL;
+    const refused = await deliver(event("user.created", {}));
+    expect(refused.status).toBeGreaterThanOrEqual(500);
+    expect(said.at(-1)).toMatch(/Set DATABASE_URL/); // in the log, and not in the answer
+    expect(await refused.text()).not.toMatch(/DATABASE_URL/);
   });
 
   describe.skipIf(!process.env.TENANTRY_TEST_DATABASE_URL)("on a database", () => {
     let org: string;
-    beforeEach(() => {
+    beforeEach(async () => {
       process.env.DATABASE_URL = process.env.TENANTRY_TEST_DATABASE_URL;
       org = `org_${randomUUID().slice(0, 8)}`;
+      await join(`${org}_before`, "user_before"); // or says why it cannot
     });
 
     function told(name = "Zanzibar", more = {}) {
