@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tenantry import __version__
-from tenantry.cli import changes, db, emulator, instance, roles
+from tenantry.cli import adopt, changes, db, emulator, instance, roles
 from tenantry.cli.dev import dev
 from tenantry.cli.reconcile import reconcile
 from tenantry.errors import ConfigurationError, TenantryError
@@ -27,6 +27,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(roles.app, name="roles")
 app.add_typer(instance.app, name="instance")
 app.add_typer(changes.app, name="changes")
+app.add_typer(adopt.app, name="adopt")
 app.add_typer(emulator.app, name="emulator")
 app.command()(dev)
 app.command()(reconcile)

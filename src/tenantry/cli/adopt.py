@@ -1,0 +1,280 @@
+"""`tenantry adopt`: moves a live app's tables behind tenant isolation, step by step, and back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tenantry.cli.db import DatabaseUrl, Json
+from tenantry.database import connect
+from tenantry.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from tenantry.adopt.ownership import Proposal
+    from tenantry.adopt.plan import Plan, Rows
+    from tenantry.adopt.record import Entry
+    from tenantry.adopt.steps import Phase, Step
+    from tenantry.adopt.verify import Report
+
+app = typer.Typer(help="Move an app's tables behind tenant isolation while it keeps serving.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Option("--file", help="The plan.")]
+_FILE = Path("adopt.toml")
+
+
+@app.command()
+def plan(
+    to: Annotated[
+        str | None, typer.Option(metavar="personal|organization|column|csv", help="Where a user's rows go.")
+    ] = None,
+    organization: Annotated[str, typer.Option(metavar="ORG_ID", help="With --to organization: whose they are.")] = "",
+    graph: Annotated[bool, typer.Option("--graph", help="Print who owns whom, as Mermaid.")] = False,
+    file: File = _FILE,
+    as_json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Propose whose the rows of each table are, in adopt.toml; where that is there, say how the database differs.
+
+    Exits with 1 where something is left to decide, or differs.
+    """
+    from tenantry.adopt import config, move, ownership
+    from tenantry.adopt import graph as pictures
+
+    with connect(database_url) as connection:
+        schema = move.read_schema(connection)
+    known = config.load(file) if file.exists() else None
+    rows = _rows(to, organization, known)
+    proposed, why = ownership.propose(
+        schema, rows, known.users if known else None, known.organizations if known else None
+    )
+    chosen = known or proposed
+    if known is None:
+        file.write_text(config.write(proposed, why), encoding="utf-8")
+    if graph:
+        typer.echo(pictures.mermaid(chosen, schema), nl=False)
+    elif as_json:
+        typer.echo(
+            json.dumps({"plan": asdict(chosen), "proposals": {name: asdict(each) for name, each in why.items()}})
+        )
+    elif known is None:
+        _print_proposals(proposed, why, file)
+    differences = _differences(known, proposed, why) if known else []
+    for line in [] if as_json or graph else differences:
+        typer.echo(line)
+    questions = [d for d in chosen.decisions if d.tenant == "undecided"]
+    if not (as_json or graph):
+        typer.echo(
+            f"{len(questions)} to decide. Next: edit {file}." if questions else "Next: tenantry adopt apply --sql"
+        )
+    raise typer.Exit(1 if questions or differences else 0)
+
+
+@app.command()
+def apply(
+    to: Annotated[
+        str,
+        typer.Option(metavar="expand|backfill|constrain|isolate|contract", help="Do all up to and with this phase."),
+    ] = "constrain",
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL of all steps, and how to undo each; do nothing.")
+    ] = False,
+    lock_ms: Annotated[int, typer.Option(min=1, help="How long a statement waits for a lock, at once.")] = 50,
+    batch_ms: Annotated[int, typer.Option(min=1, help="About how long a batch takes.")] = 40,
+    rest: Annotated[float, typer.Option(min=0, help="How long it rests after a batch, in batches.")] = 0.0,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds after which a step that got no lock gives up.")] = 600,
+    file: File = _FILE,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Do the steps of the plan, and go on where an earlier run was stopped.
+
+    Up to `constrain` an app that knows nothing of tenants goes on as it is. Before `isolate` deploy the one that sets a
+    tenant in each transaction. What `contract` drops cannot be brought back.
+    """
+    from tenantry.adopt import config, move
+    from tenantry.adopt.runner import Pace
+
+    last, chosen = _phase(to), config.load(file)
+    with connect(database_url) as connection:
+        if sql:
+            _print_script(move.preview(connection, chosen))
+            return
+        with _watching() as watcher:
+            move.apply(connection, chosen, last, Pace(lock_ms, batch_ms, rest, patience), watcher)
+    typer.echo(f"Done up to {last}. Next: {_NEXT[last]}")
+
+
+@app.command()
+def undo(
+    back_to: Annotated[
+        str,
+        typer.Option("--before", metavar="expand|backfill|constrain|isolate", help="Undo this phase and all after it."),
+    ] = "expand",
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Undo the steps that were done, last first, until the database is as it was. Not after `contract` has begun."""
+    from tenantry.adopt import move
+    from tenantry.adopt.runner import Pace
+
+    first = _phase(back_to)
+    with connect(database_url) as connection, _watching() as watcher:
+        move.undo(connection, first, Pace(), watcher)
+    typer.echo("Undone.")
+
+
+@app.command()
+def verify(
+    still: Annotated[
+        bool, typer.Option("--still", help="The app writes nothing: any difference is a finding.")
+    ] = False,
+    file: File = _FILE,
+    as_json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Compare rows and tenants with what they were and should be. Exits with 1 where something is wrong."""
+    from tenantry.adopt import config, move
+
+    chosen = config.load(file)
+    with connect(database_url) as connection:
+        report = move.check(connection, chosen, still=still)
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "clean": report.clean}))
+    else:
+        _print_report(report)
+    raise typer.Exit(0 if report.clean else 1)
+
+
+_NEXT = {
+    "expand": "tenantry adopt apply --to backfill",
+    "backfill": "tenantry adopt apply --to constrain",
+    "constrain": "tenantry adopt verify; deploy the app that sets a tenant; tenantry adopt apply --to isolate",
+    "isolate": "tenantry adopt verify; then, for good, tenantry adopt apply --to contract",
+    "contract": "tenantry adopt verify",
+}
+
+
+def _phase(name: str) -> Phase:
+    from tenantry.adopt.steps import PHASES
+
+    for phase in PHASES:
+        if phase == name:
+            return phase
+    raise ConfigurationError(f"{name!r} is no phase.", hint=f"The phases are {', '.join(PHASES)}.")
+
+
+def _rows(to: str | None, organization: str, known: Plan | None) -> Rows:
+    from tenantry.adopt.plan import PLACES, Rows
+
+    if to is None:
+        return (
+            known.rows if known else Rows(to="organization" if organization else "personal", organization=organization)
+        )
+    for place in PLACES:
+        if place == to:
+            return Rows(to=place, organization=organization)
+    raise ConfigurationError(f"Rows cannot go to {to!r}.", hint=f"They go to {', '.join(PLACES)}.")
+
+
+# --- printing ---------------------------------------------------------------------------------------------------------
+
+
+def _print_proposals(proposed: Plan, why: dict[str, Proposal], file: Path) -> None:
+    for decision in proposed.decisions:
+        proposal = why[decision.table]
+        how = " ".join([decision.tenant, ", ".join(decision.column) or decision.mode]).strip()
+        typer.echo(f"{decision.table}  {how}\n  {proposal.confidence}: {proposal.reason}")
+        for choice in proposal.choices:
+            typer.echo(f"  or {choice.tenant} {', '.join(choice.column) or choice.mode}")
+    typer.echo(f"Wrote {file}.")
+
+
+def _differences(known: Plan, proposed: Plan, why: dict[str, Proposal]) -> list[str]:
+    """What is in one and not in the other; a decision of a person is no difference."""
+    from tenantry.adopt import config
+
+    there, here = {d.table for d in known.decisions}, {d.table for d in proposed.decisions}
+    lines = [f"{table} is in the plan, and not (any more) open in the database." for table in sorted(there - here)]
+    for decision in proposed.decisions:
+        if decision.table not in there:
+            lines.append(f"{decision.table} is not in the plan. Add:\n{config.table(decision, why[decision.table])}")
+    return lines
+
+
+def _print_script(entries: Any) -> None:
+    phase = ""
+    for entry in entries:
+        if entry.step.phase != phase:
+            phase = entry.step.phase
+            typer.echo(f"-- === {phase} ===\n")
+        typer.echo(_script(entry.step) + "\n")
+
+
+def _script(step: Step) -> str:
+    """A step's SQL as a person would run it, and, as comments, how to undo it."""
+    head = f"-- {step.name}" + (f" [{step.lock}]" if step.lock else "") + f", about {step.seconds:.0f} s"
+    notes = {
+        "together": "begin;",
+        "batches": f"-- for pages {{first}} to {{last}} of {', '.join(step.leaves)}, and so on, a transaction each:",
+        "check": "-- must be 0:",
+    }
+    lines = [head, notes.get(step.how, ""), *(f"{statement};" for statement in step.sql)]
+    lines += ["commit;"] if step.how == "together" else []
+    undo = "\n".join(f"{statement};" for statement in step.undo)
+    return "\n".join(filter(None, [*lines, *(f"-- undo: {line}" for line in undo.splitlines())]))
+
+
+def _print_report(report: Report) -> None:
+    for count in report.counts:
+        since = "" if count.before is None else f", {count.before} when the move began"
+        same = {None: "", True: ", unchanged", False: ", changed since"}[count.same]
+        typer.echo(f"{count.table}  {count.rows} rows{since}{same}")
+    for finding in report.findings:
+        typer.secho(f"{finding.kind}  {finding.table}  {finding.message}", fg="red")
+    typer.echo(f"{len(report.findings)} findings." if report.findings else "Nothing found.")
+
+
+@contextmanager
+def _watching() -> Iterator[_Watcher]:
+    """Each step's SQL on standard output; a bar for batches, on a terminal's error stream."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+        yield _Watcher(bars)
+
+
+@dataclass
+class _Watcher:
+    bars: Bars
+    bar: Any = None
+
+    def begin(self, entry: Entry, total: int, *, undo: bool) -> None:
+        step = entry.step
+        typer.echo(f"[{entry.position}/{total}] {'undo ' if undo else ''}{step.phase}: {step.name}")
+        for statement in step.undo if undo else step.sql:
+            typer.echo("    " + statement.replace("\n", "\n    ") + ";")
+        self.bar = self.bars.add_task(step.table, total=1) if step.how == "batches" and not undo else None
+
+    def progress(self, entry: Entry, done: int, total: int) -> None:
+        if self.bar is not None:
+            self.bars.update(self.bar, completed=done, total=total)
+
+    def end(self, entry: Entry, *, undo: bool) -> None:
+        if self.bar is not None:
+            self.bars.remove_task(self.bar)
+            self.bar = None
