@@ -149,14 +149,11 @@ def publishing(database: Database, articles: int = 60) -> World:
 
 def publishing_plan(schema: Schema) -> Plan:
     plan, _ = ownership.propose(schema, Rows())
-    return (
-        World(None, plan)
-        .with_plan(  # type: ignore[arg-type]
-            Decision("public.articles", "owner", ("author_id",), keep=("articles_slug_key",)),
-            Decision("public.comments", "reference", ("article_id",)),
-            Decision("public.follows", "owner", ("follower_id",)),
-        )
-        .plan
+    return decide(
+        plan,
+        Decision("public.articles", "owner", ("author_id",), keep=("articles_slug_key",)),
+        Decision("public.comments", "reference", ("article_id",)),
+        Decision("public.follows", "owner", ("follower_id",)),
     )
 
 
@@ -202,15 +199,12 @@ def tracker(database: Database, issues: int = 20) -> World:
 def tracker_plan(schema: Schema) -> Plan:
     rows = Rows(to="column", column="team_id", organizations=TEAMS)
     plan, _ = ownership.propose(schema, rows, users=Source("public.users", "id"))
-    return (
-        World(None, plan)
-        .with_plan(  # type: ignore[arg-type]
-            Decision("public.issues", "reference", ("project_id",)),
-            Decision("public.issue_labels", "reference", ("project_id", "number")),
-            Decision('public."TimeEntries"', "reference", ("project",)),
-            Decision("public.teams", "shared", mode="read"),
-        )
-        .plan
+    return decide(
+        plan,
+        Decision("public.issues", "reference", ("project_id",)),
+        Decision("public.issue_labels", "reference", ("project_id", "number")),
+        Decision('public."TimeEntries"', "reference", ("project",)),
+        Decision("public.teams", "shared", mode="read"),
     )
 
 

@@ -98,7 +98,7 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
         steps += move.require()
     steps += [move.isolate() for move in moves]
     steps += [_share(schema, decision) for decision in shares]
-    for contract in (_Move.drop_triggers, _Move.replace_references, _Move.replace_indexes):
+    for contract in (_Move.clear, _Move.replace_references, _Move.replace_indexes):
         for move in moves:
             steps += contract(move)
     return (*steps, *_remove_place(plan, schema, sources))
@@ -345,7 +345,8 @@ class _Move:
                 f"p.{theirs} = {row}.{ours}"
                 for ours, theirs in zip(reference.columns, reference.target_columns, strict=True)
             )
-            return f"(select p.{parent.column.name} from {reference.target} as p where {on})"
+            # The lock is the one that the foreign key takes anyway: meanwhile the row goes to no other tenant.
+            return f"(select p.{parent.column.name} from {reference.target} as p where {on} for key share)"
         source, kind = self._owner()
         owner = self.decision.column[0]
         if source.table == self.table.name:
@@ -565,19 +566,22 @@ class _Move:
             )
 
     def _build(self, table: str, index: Index, named: str) -> Step:
-        undo = () if self.table.partitioned else (f"drop index concurrently if exists {named}",)
-        sql = (_index_sql(table, index, "concurrently if not exists "),)
-        step = Step(
+        undo = f"drop index concurrently if exists {named}"
+        if self.table.partitioned:  # attached, it goes with the whole
+            alone = f"exists (select from pg_class where oid = to_regclass({literal(named)}) and not relispartition)"
+            undo = f"do $$ begin if {alone} then drop index {named}; end if; end $$"
+        return Step(
             "constrain",
             f"build index {named}",
             table,
             "alone",
-            sql,
-            undo,
+            (_index_sql(table, index, "concurrently if not exists "),),
+            (undo,),
             "SHARE UPDATE EXCLUSIVE",
             rows=self.table.rows,
+            index=named,
+            undo_alone=not self.table.partitioned,
         )
-        return replace(step, index=named, undo_alone=True)
 
     def _composites(self) -> Iterator[tuple[Reference, bool]]:
         """The foreign keys that get a successor with the tenant, and whether the rows got their tenant along it."""
@@ -707,9 +711,9 @@ class _Move:
             'or undo and name in adopt.toml who gets them: rest = "org_..." in [rows].',
             rows=self.table.rows,
         )
-        name = quote(shorten(self._name[1], column, "is", "there"))
+        name = self._not_null_name()
         add = f"alter table {table} add constraint {name} check ({column} is not null) not valid"
-        drop = f"alter table {table} drop constraint if exists {name}"
+        drop = self._drop_not_null_check()
         yield Step(
             "isolate",
             f"require {column} of {table}",
@@ -734,11 +738,17 @@ class _Move:
             f"set {column} of {table} not null",
             table,
             "together",
-            (f"alter table {table} alter column {column} set not null", drop),  # what is proven is not scanned for
+            (f"alter table {table} alter column {column} set not null",),  # what is proven is not scanned for
             (f"alter table {table} alter column {column} drop not null",),
             "ACCESS EXCLUSIVE",
             self.leaves,
         )
+
+    def _not_null_name(self) -> str:
+        return quote(shorten(self._name[1], self.column.name, "is", "there"))
+
+    def _drop_not_null_check(self) -> str:
+        return f"alter table {self.table.name} drop constraint if exists {self._not_null_name()}"
 
     def isolate(self) -> Step:
         table = self.table.name
@@ -776,12 +786,12 @@ class _Move:
 
     # contract
 
-    def drop_triggers(self) -> Iterator[Step]:
+    def clear(self) -> Iterator[Step]:
+        """The triggers go, and the check that NOT NULL has taken over."""
         drops = self._drop_trigger() if self.column.is_new and self.decision.tenant != "organization" else []
         if self.column.is_new and any(self._followers()):
             drops += self._drop_follow()
-        if drops:
-            yield self._contract(f"drop the triggers of {self.table.name}", drops)
+        yield self._contract(f"clear {self.table.name} of the move", [*drops, self._drop_not_null_check()])
 
     def replace_references(self) -> Iterator[Step]:
         table = self.table.name
