@@ -124,7 +124,8 @@ def test_each_step_is_undone_exactly(database: Database, name: str) -> None:
             if entry.step.phase == "contract":
                 break
             runner.apply(connection, [entry], "contract", PACE, watched)
-            if entry.step.undo:
+            # A partition's key that has joined its parent's goes with that, and is undone already then.
+            if entry.step.undo and not entry.step.name.startswith("join "):
                 runner.undo(connection, [record.read(connection)[position]], "expand", PACE, watched)
                 assert state(database) == before, entry.step.name
                 runner.apply(connection, [entry], "contract", PACE, watched)

@@ -9,7 +9,7 @@ from adopt.comparing import state
 from adopt.worlds import TEAMS, World, personal_tenant
 from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import Connection, findings, read, refused, rows, run
-from tenantry.adopt.steps import PHASES, Phase
+from tenantry.adopt.step import PHASES, Phase
 from tenantry.errors import AdoptionRefused
 
 WORLDS = ("publishing", "tracker", "handmade")

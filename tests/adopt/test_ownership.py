@@ -11,7 +11,7 @@ from tenantry.adopt import graph, ownership, steps
 from tenantry.adopt.catalog import Column, Index, Reference, Schema, Table
 from tenantry.adopt.ownership import Proposal
 from tenantry.adopt.plan import PLACES, Decision, Plan, Rows, To, check, sort
-from tenantry.adopt.steps import Known
+from tenantry.adopt.step import PHASES, Known
 
 
 def table(name: str, *columns: str, refers: dict[str, str] | None = None, rows: int = 10_000, **holds: str) -> Table:
@@ -154,7 +154,7 @@ def test_every_table_gets_one_proposal_and_those_decided_make_a_plan(schema: Sch
         built = steps.build(decided, schema, Known({"org_1": "00000000-0000-0000-0000-000000000001"}))
         names = [step.name for step in built]
         assert [name for name in names if names.count(name) > 1] == []
-        phases = [steps.PHASES.index(step.phase) for step in built]
+        phases = [PHASES.index(step.phase) for step in built]
         assert phases == sorted(phases)
 
 

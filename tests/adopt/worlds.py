@@ -16,7 +16,7 @@ from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Decision, Plan, Rows, Source
 from tenantry.adopt.record import Entry
 from tenantry.adopt.runner import Pace
-from tenantry.adopt.steps import Phase
+from tenantry.adopt.step import Phase
 
 HERE = Path(__file__).parent
 PACE = Pace(patience=20)

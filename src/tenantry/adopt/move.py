@@ -13,7 +13,7 @@ from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.record import Entry
 from tenantry.adopt.runner import Pace, Watcher
-from tenantry.adopt.steps import Phase, Step
+from tenantry.adopt.step import Phase, Step
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:

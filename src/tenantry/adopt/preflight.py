@@ -15,7 +15,7 @@ from tenantry.adopt.catalog import Schema
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
 from tenantry.adopt.plan import Plan, Source
-from tenantry.adopt.steps import Known
+from tenantry.adopt.step import Known
 from tenantry.database import run
 from tenantry.errors import AdoptionRefused
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry.adopt.catalog import SCHEMA
-from tenantry.adopt.steps import PHASES, Known, Phase, Step
+from tenantry.adopt.step import PHASES, Known, Phase, Step
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:

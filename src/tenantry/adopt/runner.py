@@ -24,7 +24,7 @@ from tenantry.adopt import record
 from tenantry.adopt.catalog import SCHEMA
 from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry
-from tenantry.adopt.steps import FIRST, LAST, LEAF, PHASES, Phase, Step
+from tenantry.adopt.step import FIRST, LAST, LEAF, PHASES, Phase, Step
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:

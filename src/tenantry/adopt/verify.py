@@ -16,7 +16,7 @@ from tenantry.adopt import record, steps
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.names import literal, plain, split
 from tenantry.adopt.plan import Decision, Plan, Source, parent_of, sort, tenant_column
-from tenantry.adopt.steps import Known, Phase
+from tenantry.adopt.step import Known, Phase
 
 if TYPE_CHECKING:
     import psycopg

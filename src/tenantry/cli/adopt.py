@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tenantry.adopt.ownership import Proposal
     from tenantry.adopt.plan import Plan, Rows
     from tenantry.adopt.record import Entry
-    from tenantry.adopt.steps import Phase, Step
+    from tenantry.adopt.step import Phase, Step
     from tenantry.adopt.verify import Report
 
 app = typer.Typer(help="Move an app's tables behind tenant isolation while it keeps serving.", no_args_is_help=True)
@@ -162,7 +162,7 @@ _NEXT = {
 
 
 def _phase(name: str) -> Phase:
-    from tenantry.adopt.steps import PHASES
+    from tenantry.adopt.step import PHASES
 
     for phase in PHASES:
         if phase == name:
