@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 from adopt import worlds
 from adopt.comparing import state
 from adopt.worlds import PACE, Watched, World
-from databases import OWNER, SUPERUSER, Database
+from databases import OWNER, SUPERUSER, Database, Server
+from instance import fresh_database
 from sql.tenants import read
 from tenantry.adopt import config, record, runner
 from tenantry.adopt.record import Entry
@@ -93,9 +95,16 @@ def begin(world: World) -> None:
         world.apply("contract", Beginner())
 
 
+@pytest.fixture
+def one_database(servers: Callable[[int], Server]) -> Iterator[Database]:
+    """Of one version, for what takes long."""
+    with fresh_database(servers) as database:
+        yield database
+
+
 @pytest.mark.parametrize("name", ["publishing", "tracker"])
-def test_killed_at_every_statement_of_every_step_it_ends_in_the_same(database: Database, name: str) -> None:
-    world: World = getattr(worlds, name)(database)
+def test_killed_at_every_statement_of_every_step_it_ends_in_the_same(one_database: Database, name: str) -> None:
+    world: World = getattr(worlds, name)(one_database)
     begin(world)
     killer = Killer()
     assert run_to_the_end(world, killer) > 3 * len(killer.done) / 2
@@ -103,23 +112,23 @@ def test_killed_at_every_statement_of_every_step_it_ends_in_the_same(database: D
     assert world.findings() == []
 
 
-def test_undone_while_it_is_killed_at_every_statement_it_ends_where_it_began(database: Database) -> None:
-    world = worlds.publishing(database)
-    before = state(database)
+def test_undone_while_it_is_killed_at_every_statement_it_ends_where_it_began(one_database: Database) -> None:
+    world = worlds.publishing(one_database)
+    before = state(one_database)
     world.apply("isolate")
     assert run_to_the_end(world, Killer(), undo=True) > 50
     world.undo()  # with nothing left, the record goes
-    assert state(database) == before
+    assert state(one_database) == before
 
 
 @pytest.mark.parametrize("name", ["publishing", "tracker"])
-def test_each_step_is_undone_exactly(database: Database, name: str) -> None:
-    world: World = getattr(worlds, name)(database)
+def test_each_step_is_undone_exactly(one_database: Database, name: str) -> None:
+    world: World = getattr(worlds, name)(one_database)
     begin(world)
     watched = Watched()
-    with database.connect(OWNER) as connection:
+    with one_database.connect(OWNER) as connection:
         runner.prepare(connection, OWNER)
-        before = state(database)
+        before = state(one_database)
         for position, entry in enumerate(record.read(connection)):
             if entry.step.phase == "contract":
                 break
@@ -127,9 +136,16 @@ def test_each_step_is_undone_exactly(database: Database, name: str) -> None:
             # A partition's key that has joined its parent's goes with that, and is undone already then.
             if entry.step.undo and not entry.step.name.startswith("join "):
                 runner.undo(connection, [record.read(connection)[position]], "expand", PACE, watched)
-                assert state(database) == before, entry.step.name
+                assert state(one_database) == before, entry.step.name
                 runner.apply(connection, [entry], "contract", PACE, watched)
-            before = state(database)
+            before = state(one_database)
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
 
 
 def test_an_index_that_a_killed_process_left_broken_is_built_again(database: Database, tmp_path: Path) -> None:
@@ -139,26 +155,20 @@ def test_an_index_that_a_killed_process_left_broken_is_built_again(database: Dat
     plan = tmp_path / "adopt.toml"
     plan.write_text(config.write(world.plan, {}), encoding="utf-8")
     command = [sys.executable, "-m", "tenantry", "adopt", "apply", "--file", str(plan)]
+    at_work = "select count(*) from pg_stat_activity where query like 'create%%concurrently%%' and datname = %s"
+    broken = "select count(*) from pg_index where not indisvalid"
     with database.connect(SUPERUSER, autocommit=False) as other, database.connect(SUPERUSER) as watch:
-        other.execute("lock table users in access share mode")
-        other.execute("select txid_current()")  # a transaction that indexes have to wait for
+        other.execute("set transaction isolation level repeatable read")
+        other.execute("select 1")  # an index is good when nobody has a snapshot any more that is older
         process = subprocess.Popen(
             [*command, "--database-url", database.dsn(OWNER)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            waiting = (
-                "select exists (select from pg_stat_activity where query like 'create%%concurrently%%'"
-                " and wait_event_type = 'Lock' and datname = %s)"
-            )
-            give_up = time.monotonic() + 60
-            while not read(watch, waiting, database.name):
-                assert time.monotonic() < give_up, "it built its indexes past an open transaction"
-                assert process.poll() is None, "it ended before it built an index"
-                time.sleep(0.05)
+            wait_for(lambda: read(watch, f"{at_work} and wait_event_type = 'Lock'", database.name) == 1)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait(timeout=10)
-        broken = "select count(*) from pg_index where not indisvalid"
+        wait_for(lambda: read(watch, f"{at_work} and state = 'active'", database.name) == 0)
         assert read(watch, broken) == 1
         other.rollback()
     world.apply("contract")

@@ -72,7 +72,9 @@ def test_a_plan_is_written_once_with_reasons_and_then_compared(place: Place) -> 
     place.decide()
     decided = place.plan.read_text(encoding="utf-8")
     again = place.adopt("plan")
-    assert (again.returncode, again.stdout) == (0, "Next: tenantry adopt apply --sql\n")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "ACCESS EXCLUSIVE: nobody reads or writes, for milliseconds" in again.stdout
+    assert again.stdout.endswith("Next: tenantry adopt apply --sql\n")
     with place.database.connect(OWNER) as owner:
         run(owner, "create table likes (id integer primary key, user_id bigint references users)", "drop table drafts")
     changed = place.adopt("plan")

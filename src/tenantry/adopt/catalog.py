@@ -141,6 +141,12 @@ class Schema:
 def read(connection: psycopg.Connection[Any]) -> Schema:
     """What the connection's database is made of. Reads the catalog, and a few rows of columns whose name tells of users
     or organizations."""
+    with connection.transaction():
+        connection.execute("set local search_path = pg_catalog")  # so that whatever it prints is qualified
+        return _read(connection)
+
+
+def _read(connection: psycopg.Connection[Any]) -> Schema:
     tables = _ask(connection, "tables")
     columns = _group(_ask(connection, "columns"))
     indexes = _group(_ask(connection, "indexes"))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tenantry.adopt import ddl
 from tenantry.adopt.catalog import SCHEMA, Schema, Table
-from tenantry.adopt.names import listing, literal, quote, shorten
+from tenantry.adopt.names import literal, quote, shorten
 from tenantry.adopt.plan import Decision, Plan, Source
 from tenantry.adopt.step import LEAF, PAGES, Known, Step
 
@@ -69,12 +69,13 @@ exception when others then
   raise warning 'tenantry adopt: %', sqlerrm;  -- the app goes on; the row's owner is looked for again later
   return null;
 end"""
-    watched = [c for c in (source.clerk_id, plan.rows.column if kind == "users" else "") if c]
-    of = f" of {listing(watched)}" if watched else ""
+    by_column = kind == "users" and plan.rows.to == "column"
+    watched = plan.rows.column if by_column else source.clerk_id
+    or_update = f" or update of {watched}" if watched and (by_column or plan.rows.to != "csv") else ""
     sql = (
         f"create table if not exists {kept} (key {type_} primary key, tenant_id uuid not null)",
         ddl.function(function, body),
-        f"create or replace trigger zz_tenantry_adopt_place after insert or update{of} on {source.table}\n"
+        f"create or replace trigger zz_tenantry_adopt_place after insert{or_update} on {source.table}\n"
         f"  for each row execute function {function}()",
     )
     undo = (

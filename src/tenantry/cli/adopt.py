@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,35 +46,34 @@ def plan(
 
     Exits with 1 where something is left to decide, or differs.
     """
-    from tenantry.adopt import config, move, ownership
+    from tenantry.adopt import config, drift, move, ownership
     from tenantry.adopt import graph as pictures
 
-    with connect(database_url) as connection:
-        schema = move.read_schema(connection)
     known = config.load(file) if file.exists() else None
     rows = _rows(to, organization, known)
-    proposed, why = ownership.propose(
-        schema, rows, known.users if known else None, known.organizations if known else None
-    )
-    chosen = known or proposed
-    if known is None:
-        file.write_text(config.write(proposed, why), encoding="utf-8")
+    with connect(database_url) as connection:
+        schema = move.read_schema(connection)
+        users, organizations = (known.users, known.organizations) if known else (None, None)
+        proposed, why = ownership.propose(schema, rows, users, organizations)
+        chosen = known or proposed
+        questions = [decision for decision in chosen.decisions if decision.tenant == "undecided"]
+        differences = _differences(known, proposed, why) if known else []
+        drifts = drift.find(connection, chosen, schema)
+        if known is None:
+            file.write_text(config.write(proposed, why), encoding="utf-8")
+        steps = [] if questions or differences else move.preview(connection, chosen)
     if graph:
         typer.echo(pictures.mermaid(chosen, schema), nl=False)
     elif as_json:
-        typer.echo(
-            json.dumps({"plan": asdict(chosen), "proposals": {name: asdict(each) for name, each in why.items()}})
-        )
+        proposals = {name: asdict(each) for name, each in why.items()}
+        told = [{"state": entry.state, **asdict(entry.step), "seconds": entry.step.seconds} for entry in steps]
+        typer.echo(json.dumps({"plan": asdict(chosen), "proposals": proposals, "drift": drifts, "steps": told}))
     elif known is None:
         _print_proposals(proposed, why, file)
-    differences = _differences(known, proposed, why) if known else []
-    for line in [] if as_json or graph else differences:
+    for line in [] if as_json or graph else drifts:
         typer.echo(line)
-    questions = [d for d in chosen.decisions if d.tenant == "undecided"]
     if not (as_json or graph):
-        typer.echo(
-            f"{len(questions)} to decide. Next: edit {file}." if questions else "Next: tenantry adopt apply --sql"
-        )
+        _print_rest(differences, len(questions), steps, file)
     raise typer.Exit(1 if questions or differences else 0)
 
 
@@ -196,6 +195,32 @@ def _print_proposals(proposed: Plan, why: dict[str, Proposal], file: Path) -> No
     typer.echo(f"Wrote {file}.")
 
 
+def _print_rest(differences: Sequence[str], questions: int, steps: Sequence[Entry], file: Path) -> None:
+    """What there is to decide, else what there is to do: rows, time and the strongest lock by phase."""
+    from tenantry.adopt.step import PHASES
+
+    for line in differences:
+        typer.echo(line)
+    if questions:
+        typer.echo(f"{questions} to decide. Next: edit {file}.")
+    if questions or differences:
+        return
+    for phase in PHASES:
+        found = [entry.step for entry in steps if entry.step.phase == phase]
+        rows, seconds = sum(step.rows for step in found), sum(step.seconds for step in found)
+        locks = {step.lock for step in found if step.how == "together"}
+        lock = next((f"{lock}: {felt}" for lock, felt in _LOCKS.items() if lock in locks), "no lock that is felt")
+        typer.echo(f"{phase:<10} {len(found):>5} steps, {rows:>12,} rows, about {seconds:,.0f} s; {lock}")
+    typer.echo("Next: tenantry adopt apply --sql")
+
+
+_LOCKS = {
+    "ACCESS EXCLUSIVE": "nobody reads or writes, for milliseconds",
+    "SHARE ROW EXCLUSIVE": "nobody writes, for milliseconds",
+    "SHARE": "nobody writes, for milliseconds",
+}
+
+
 def _differences(known: Plan, proposed: Plan, why: dict[str, Proposal]) -> list[str]:
     """What is in one and not in the other; a decision of a person is no difference."""
     from tenantry.adopt import config
@@ -208,7 +233,7 @@ def _differences(known: Plan, proposed: Plan, why: dict[str, Proposal]) -> list[
     return lines
 
 
-def _print_script(entries: Any) -> None:
+def _print_script(entries: Sequence[Entry]) -> None:
     phase = ""
     for entry in entries:
         if entry.step.phase != phase:
