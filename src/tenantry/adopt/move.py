@@ -28,7 +28,7 @@ def read_schema(connection: psycopg.Connection[Any]) -> Schema:
 
 def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
     """The steps of the move that has begun, else those it would have. Changes nothing."""
-    with _as_owner(connection, plan) as schema:
+    with as_owner(connection, plan) as schema:
         if entries := record.read(connection):
             _require_same(connection, plan)
             return entries
@@ -38,7 +38,7 @@ def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
 def apply(connection: psycopg.Connection[Any], plan: Plan, last: Phase, pace: Pace, watcher: Watcher) -> None:
     """Begins a move, or goes on with it, up to and with a phase. Raises AdoptionRefused, before anything is changed
     where the plan cannot be carried out."""
-    with _as_owner(connection, plan) as schema, record.locked(connection):
+    with as_owner(connection, plan) as schema, record.locked(connection):
         if record.exists(connection):
             _require_same(connection, plan)
         else:
@@ -62,7 +62,7 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
 
 def check(connection: psycopg.Connection[Any], plan: Plan, *, still: bool = False) -> verify.Report:
     """What is to be said of the rows as they are now: see `verify`."""
-    with _as_owner(connection, plan) as schema:
+    with as_owner(connection, plan) as schema:
         if record.exists(connection):
             _require_same(connection, plan)
         return verify.verify(connection, plan, schema, still=still)
@@ -87,7 +87,7 @@ def _require_same(connection: psycopg.Connection[Any], plan: Plan) -> None:
 
 
 @contextmanager
-def _as_owner(connection: psycopg.Connection[Any], plan: Plan) -> Iterator[Schema]:
+def as_owner(connection: psycopg.Connection[Any], plan: Plan) -> Iterator[Schema]:
     """The catalog as the owner of the tables sees it, whose session this is for the time."""
     owner = preflight.find_owner(connection, plan, read_schema(connection))
     with _acting_as(connection, owner):

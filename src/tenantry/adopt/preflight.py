@@ -135,24 +135,11 @@ class _Examiner:
             query = f"select {source.clerk_id}::text from {source.table} where {source.clerk_id} is not null"
             self._require_known(self._values(query), f"{source.table}.{source.clerk_id}")
             return
-        pairs = read_pairs(source.csv) if source.csv else self._by_email(source)
+        pairs = read_pairs(source.csv) if source.csv else users_by_email(self._connection, source)
         keys = set(self._values(f"select {source.key}::text from {source.table}"))
         self._require_all(keys, pairs, source.table, source.csv or f"the mirror, by {source.email}")
         self._require_known(pairs.values(), source.csv or source.email)
         yield from ((kind, key, clerk_id) for key, clerk_id in pairs.items() if key in keys)
-
-    def _by_email(self, source: Source) -> dict[str, str]:
-        """Users by their primary address; one that several have tells nothing."""
-        with self._connection.transaction():
-            self._connection.execute("select tenantry.bypass_tenant_v1('adopt: users by e-mail')")
-            rows = self._connection.execute(
-                "select lower(primary_email), min(id), count(*) from tenantry.users"
-                " where primary_email is not null and ended_at is null group by 1"
-            ).fetchall()
-        clerk_ids = {email: clerk_id for email, clerk_id, count in rows if count == 1}
-        query = f"select {source.key}::text, lower({source.email}::text) from {source.table}"
-        app = self._connection.execute(query.encode()).fetchall()
-        return {key: clerk_ids[email] for key, email in app if email in clerk_ids}
 
     def _owners(self) -> Iterator[tuple[str, str, str]]:
         """Which organization a user's rows go to."""
@@ -210,6 +197,20 @@ class _Examiner:
 
     def _values(self, query: str) -> list[str]:
         return [str(row[0]) for row in self._connection.execute(query.encode()).fetchall()]
+
+
+def users_by_email(connection: psycopg.Connection[Any], source: Source) -> dict[str, str]:
+    """Clerk's ids of the app's users, by key, from their primary address; one that several have tells nothing."""
+    with connection.transaction():
+        connection.execute("select tenantry.bypass_tenant_v1('adopt: users by e-mail')")
+        rows = connection.execute(
+            "select lower(primary_email), min(id), count(*) from tenantry.users"
+            " where primary_email is not null and ended_at is null group by 1"
+        ).fetchall()
+    clerk_ids = {email: clerk_id for email, clerk_id, count in rows if count == 1}
+    query = f"select {source.key}::text, lower({source.email}::text) from {source.table}"
+    app = connection.execute(query.encode()).fetchall()
+    return {key: clerk_ids[email] for key, email in app if email in clerk_ids}
 
 
 def _some(found: list[str]) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from tenantry import __version__
 from tenantry.cli import adopt, changes, db, emulator, instance, roles
+from tenantry.cli.adopt_organizations import organizations
 from tenantry.cli.dev import dev
 from tenantry.cli.reconcile import reconcile
 from tenantry.errors import ConfigurationError, TenantryError
@@ -27,6 +28,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(roles.app, name="roles")
 app.add_typer(instance.app, name="instance")
 app.add_typer(changes.app, name="changes")
+adopt.app.command()(organizations)
 app.add_typer(adopt.app, name="adopt")
 app.add_typer(emulator.app, name="emulator")
 app.command()(dev)
