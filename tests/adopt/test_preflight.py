@@ -215,3 +215,26 @@ def test_a_source_that_is_wrong_is_told(database: Database) -> None:
         world.with_plan(users=Source("public.users", "bio", "clerk_id")).apply()
     with refused(world, "[users]: public.people is not in the database."):
         world.with_plan(users=Source("public.people", "id", "clerk_id")).apply()
+
+
+def test_a_table_that_goes_while_it_is_moved_is_told_and_the_rest_can_be_undone(database: Database) -> None:
+    world = worlds.publishing(database)
+    world.apply("backfill")
+    with database.connect(OWNER) as owner:
+        run(owner, "drop table drafts")
+    with pytest.raises(AdoptionRefused, match=r"failed: relation .* does not exist"):
+        world.apply("constrain")
+    world.undo()
+    after = state(database)
+    assert "tenant_id" not in str(after["columns"])
+    assert "tenantry_adopt" not in str(after)
+
+
+def test_a_unique_that_no_longer_holds_is_told(database: Database) -> None:
+    """Somebody drops a key while the move goes on, and doubles come."""
+    world = worlds.publishing(database)
+    world.apply("backfill")
+    with database.connect(OWNER) as owner:
+        run(owner, 'alter table drafts drop constraint "drafts_ownerId_order_key"', 'update drafts set "order" = 1')
+    with pytest.raises(AdoptionRefused, match="found rows that are not unique"):
+        world.apply("constrain")

@@ -93,12 +93,42 @@ def test_the_plan_is_shown_as_a_picture_and_as_json(place: Place) -> None:
     assert told["proposals"]["public.comments"]["confidence"] == "question"
 
 
+def test_a_plan_by_a_column_names_its_values_for_a_person_to_fill_in(place: Place) -> None:
+    with place.database.connect(OWNER) as owner:
+        run(owner, "update users set email = username || case when id < 3 then '@acme.test' else '@Harbor.test' end")
+    first = place.adopt("plan", "--to", "column", "--column", "email", "--by", "domain")
+    assert first.returncode == 1, first.stderr
+    rows = tomllib.loads(place.plan.read_text(encoding="utf-8"))["rows"]
+    assert rows["organizations"] == {"acme.test": "", "harbor.test": ""}
+    again = place.adopt("plan")
+    assert again.returncode == 2
+    assert '"acme.test" goes to "", which is no org_....' in again.stderr
+
+
+def test_what_is_in_the_way_is_told_after_the_plan_is_written(place: Place) -> None:
+    with place.database.connect(OWNER) as owner:
+        run(owner, "drop table comments, follows", "update users set clerk_id = 'user_stranger' where id = 1")
+    planned = place.adopt("plan")
+    assert planned.returncode == 1
+    assert "public.articles  owner author_id" in planned.stdout
+    assert "user_stranger is not in the mirror. Run `tenantry reconcile`" in planned.stderr
+    assert place.plan.exists()
+    told = json.loads(place.adopt("plan", "--json").stdout)
+    assert "user_stranger is not in the mirror." in told["problem"]
+
+
+def test_a_database_without_tables_is_told(place: Place) -> None:
+    place.plan.write_text("", encoding="utf-8")
+    assert "The plan names no table of this database." in place.adopt("apply").stderr
+
+
 def test_all_sql_is_printed_and_nothing_done(place: Place) -> None:
     place.adopt("plan")
     place.decide()
     before = state(place.database)
     printed = place.adopt("apply", "--sql")
     assert printed.returncode == 0, printed.stderr
+    assert "create schema if not exists tenantry_adopt;" in printed.stdout
     assert "alter table public.articles add column if not exists tenant_id uuid;" in printed.stdout
     assert "-- undo: alter table public.articles drop column if exists tenant_id;" in printed.stdout
     assert "create unique index concurrently if not exists" in printed.stdout

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ class View:
     grants: tuple[Grant, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """`namespaces` are the schemas of the tables with who may use them; `login` is who reads."""
 
@@ -136,6 +137,15 @@ class Schema:
     login: str = ""
     version: int = 0
     may_be_quiet: bool = False  # whether the login may keep triggers from running in its session
+
+    @cached_property
+    def referring(self) -> Mapping[str, list[tuple[Table, Reference]]]:
+        """The foreign keys that lead to a table, each with the table it is of."""
+        found: dict[str, list[tuple[Table, Reference]]] = defaultdict(list)
+        for table in self.tables.values():
+            for reference in table.references:
+                found[reference.target].append((table, reference))
+        return found
 
 
 def read(connection: psycopg.Connection[Any]) -> Schema:

@@ -63,27 +63,27 @@ class Keys:
 
     def _is_referred_to(self, index: Index) -> bool:
         """Whether a foreign key that stays as it is needs the key."""
-        for table in self.schema.tables.values():
-            for reference in table.references:
-                if reference.target == self.table.name and set(reference.target_columns) == set(index.columns):
-                    decision = self.plan.of(table.name)
-                    if decision is None or decision not in self.plan.owned:
-                        return True
-                    if not Keys(self.plan, self.schema, decision).is_composed(reference):
-                        return True
+        for table, reference in self.schema.referring[self.table.name]:
+            decision = self.plan.of(table.name)
+            if set(reference.target_columns) == set(index.columns) and (
+                decision is None or not decision.is_owned or not self._of(decision).is_composed(reference)
+            ):
+                return True
         return False
+
+    def _of(self, decision: Decision) -> Keys:
+        return Keys(self.plan, self.schema, decision)
 
     def _keeps(self, index: Index) -> bool:
         return bool({index.name, index.constraint} & set(self.decision.keep))
 
     def _asked_for(self) -> list[tuple[str, ...]]:
         """The columns that composite foreign keys of other tables, and its own, refer to here."""
-        asked = []
-        for decision in self.plan.owned:
-            move = self if decision is self.decision else Keys(self.plan, self.schema, decision)
-            for reference, _ in move.composites():
-                if reference.target == self.table.name and reference.target_columns not in asked:
-                    asked.append(reference.target_columns)
+        asked: list[tuple[str, ...]] = []
+        for table, reference in self.schema.referring[self.table.name]:
+            decision = self.plan.of(table.name)
+            if decision and decision.is_owned and self._of(decision).is_composed(reference):
+                asked.append(reference.target_columns)
         return asked
 
     def make_index(self, index: Index) -> Iterator[Step]:
@@ -135,7 +135,7 @@ class Keys:
 
     def is_composed(self, reference: Reference) -> bool:
         target = self.plan.of(reference.target)
-        if target is None or target not in self.plan.owned or reference.name in self.decision.keep:
+        if target is None or not target.is_owned or reference.name in self.decision.keep:
             return False
         there = tenant_column(self.plan, self.schema, target)
         carries = (self.column.name, there.name) in zip(reference.columns, reference.target_columns, strict=True)

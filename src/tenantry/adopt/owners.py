@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from tenantry.adopt import ddl
 from tenantry.adopt.catalog import SCHEMA, Schema, Table
 from tenantry.adopt.names import literal, quote, shorten
-from tenantry.adopt.plan import Decision, Plan, Source
+from tenantry.adopt.plan import Decision, Plan, Source, value_of
 from tenantry.adopt.step import LEAF, PAGES, Known, Step
 
 _CHUNK = 1_000
@@ -15,7 +15,10 @@ _CHUNK = 1_000
 
 def make_place(known: Known) -> Step:
     given = f"{SCHEMA}.given"
-    sql = [f"create table if not exists {given} (kind text, key text, clerk_id text not null, primary key (kind, key))"]
+    sql = [
+        f"create schema if not exists {SCHEMA}",
+        f"create table if not exists {given} (kind text, key text, clerk_id text not null, primary key (kind, key))",
+    ]
     for start in range(0, len(known.given), _CHUNK):
         lines = known.given[start : start + _CHUNK]
         values = ", ".join(f"({', '.join(map(literal, line))})" for line in lines)
@@ -35,10 +38,7 @@ def place(plan: Plan, source: Source, kind: str, row: str) -> str:
     if kind == "users" and plan.rows.to == "organization":
         return "null::uuid"
     if kind == "users" and plan.rows.to == "column":
-        value = f"{row}.{plan.rows.column}::text"
-        if plan.rows.by == "domain":
-            value = f"lower(split_part({value}, '@', 2))"
-        clerk_id = _look_up("values", value)
+        clerk_id = _look_up("values", value_of(plan.rows, row))
     elif kind == "users" and plan.rows.to == "csv":
         clerk_id = _look_up("owners", f"{key}::text")
     return f"tenantry.adopt_tenant_v1({clerk_id})"

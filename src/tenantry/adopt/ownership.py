@@ -75,7 +75,7 @@ def _find_source(schema: Schema, named: re.Pattern[str], holds: str, taken: str)
         if len(table.primary_key) != 1 or table.name == taken or not (is_named or shown):
             continue
         clerk_id = shown or _named_for_clerk(table, holds)
-        used = sum(r.target == table.name for other in schema.tables.values() for r in other.references)
+        used = len(schema.referring[table.name])
         candidates.append(((bool(clerk_id), used, is_named), table, clerk_id))
     if not candidates:
         return None
@@ -168,8 +168,7 @@ def _question(table: Table, reason: str, *choices: Decision) -> Proposal:
 
 def _is_looked_up(schema: Schema, table: Table) -> bool:
     """Whether a table is a short list that others refer to, such as countries; it names no user."""
-    used = any(r.target == table.name for other in schema.tables.values() for r in other.references)
-    return used and table.rows < _LOOKUP_ROWS and not any(c.holds for c in table.columns)
+    return bool(schema.referring[table.name]) and table.rows < _LOOKUP_ROWS and not any(c.holds for c in table.columns)
 
 
 def _shared(table: Table) -> list[Decision]:

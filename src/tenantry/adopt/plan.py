@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from tenantry.adopt.catalog import Schema, Table
@@ -38,6 +39,11 @@ class Decision:
     keep: tuple[str, ...] = ()  # keys and foreign keys that stay as they are
     triggers: str = ""  # `fire`: the app's own triggers may run for each row that gets its tenant
 
+    @property
+    def is_owned(self) -> bool:
+        """Whether its rows get a tenant."""
+        return self.tenant not in ("shared", "undecided")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -70,20 +76,24 @@ class Rows:
     rest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     rows: Rows
     decisions: tuple[Decision, ...]
     users: Source | None = None
     organizations: Source | None = None
 
+    @cached_property
+    def by_table(self) -> Mapping[str, Decision]:
+        return {decision.table: decision for decision in self.decisions}
+
     def of(self, table: str) -> Decision | None:
-        return next((each for each in self.decisions if each.table == table), None)
+        return self.by_table.get(table)
 
     @property
     def owned(self) -> tuple[Decision, ...]:
         """The tables whose rows get a tenant."""
-        return tuple(each for each in self.decisions if each.tenant not in ("shared", "undecided"))
+        return tuple(each for each in self.decisions if each.is_owned)
 
     def source(self, schema: Schema, decision: Decision) -> Source | None:
         """What the column of an `owner` decision names: users or organizations."""
@@ -117,6 +127,12 @@ def tenant_column(plan: Plan, schema: Schema, decision: Decision) -> TenantColum
         seen.add(parent.table)
         parent = plan.of(parent_of(schema, parent) or "")
     return TenantColumn(TENANT_COLUMN, "id", "uuid", is_new=True)
+
+
+def value_of(rows: Rows, row: str) -> str:
+    """In SQL: by what a row of the users' table says which organization its user's rows go to."""
+    value = f"{row}.{rows.column}::text"
+    return f"lower(split_part({value}, '@', 2))" if rows.by == "domain" else value
 
 
 def sort(plan: Plan, schema: Schema) -> list[Decision]:
@@ -199,7 +215,7 @@ def _check_kind(plan: Plan, schema: Schema, table: Table, decision: Decision) ->
             return [f"no foreign key is on {named}."]
         if reference.target == table.name:
             return [f"{named} refers to the same table, whose rows would get their tenant from each other."]
-        if parent is None or parent not in plan.owned:
+        if parent is None or not parent.is_owned:
             return [f"{named} refers to {reference.target}, whose rows get no tenant."]
         return []
     if len(decision.column) > 1:

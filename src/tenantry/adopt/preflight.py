@@ -14,7 +14,7 @@ from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
-from tenantry.adopt.plan import Plan, Source
+from tenantry.adopt.plan import Plan, Source, value_of
 from tenantry.adopt.step import Known
 from tenantry.database import run
 from tenantry.errors import AdoptionRefused
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 5_000
 _SHOWN = 5
+_VALUES = 1_000  # more organizations than that a person names in a file
 _MAY = """
 select pg_has_role(current_user, %(owner)s, 'usage'),
   has_database_privilege(%(owner)s, current_database(), 'create'),
@@ -34,7 +35,11 @@ def find_owner(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) 
     """The owner of the tables, as whom the move is made. Raises AdoptionRefused where there are several, or the login
     may not act for it."""
     owners = {schema.tables[d.table].owner for d in plan.decisions if d.table in schema.tables}
-    if len(owners) != 1:
+    if not owners:
+        raise AdoptionRefused(
+            "The plan names no table of this database.", hint="Is it the right database? See `tenantry adopt plan`."
+        )
+    if len(owners) > 1:
         raise AdoptionRefused(
             f"The tables have {len(owners)} owners: {', '.join(sorted(owners))}.",
             hint="Give them one: alter table ... owner to ...",
@@ -150,11 +155,11 @@ class _Examiner:
             pairs, kind, value = read_pairs(rows.csv), "owners", f"{source.key}::text"
         else:
             pairs = {**(read_pairs(rows.csv) if rows.csv else {}), **rows.organizations}
-            kind, value = "values", f"{rows.column}::text"
-            if rows.by == "domain":
-                value = f"lower(split_part({value}, '@', 2))"
+            kind, value = "values", value_of(rows, source.table)
         keys = set(self._values(f"select distinct {value} from {source.table} where {value} is not null"))
-        self._require_all(keys, pairs, f"{source.table} ({value})", rows.csv or "[rows.organizations]")
+        self._require_all(
+            keys, pairs, f"{source.table}.{rows.column or source.key}", rows.csv or "[rows.organizations]"
+        )
         self._require_known(pairs.values(), rows.csv or "[rows.organizations]")
         yield from ((kind, key, org_id) for key, org_id in pairs.items() if key in keys)
 
@@ -211,6 +216,16 @@ def users_by_email(connection: psycopg.Connection[Any], source: Source) -> dict[
     query = f"select {source.key}::text, lower({source.email}::text) from {source.table}"
     app = connection.execute(query.encode()).fetchall()
     return {key: clerk_ids[email] for key, email in app if email in clerk_ids}
+
+
+def list_values(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[str]:
+    """What is in the column that rows go by, for each of which an organization has to be named."""
+    table = schema.tables.get(plan.users.table) if plan.users else None
+    if table is None or table.column(plan.rows.column) is None:
+        return []
+    value = value_of(plan.rows, "t")
+    query = f"select distinct {value} from {table.name} as t where {value} is not null order by 1 limit {_VALUES}"
+    return [str(row[0]) for row in connection.execute(query.encode()).fetchall()]
 
 
 def _some(found: list[str]) -> str:

@@ -92,6 +92,10 @@ class _Run:
         self._watcher = watcher
 
     def do(self, entry: Entry) -> None:
+        with self._told(entry.step):
+            self._do(entry)
+
+    def _do(self, entry: Entry) -> None:
         step = entry.step
         if step.how == "check":
             self._check(step)
@@ -105,13 +109,36 @@ class _Run:
 
     def undo(self, entry: Entry) -> None:
         step = entry.step
-        if step.undo_alone:
-            self._connection.execute("set lock_timeout = 0")
-            for statement in step.undo:
-                self._connection.execute(statement.encode())
-            record.note(self._connection, entry.position, "pending")
-        else:
-            self._together(step, step.undo, lambda _: record.note(self._connection, entry.position, "pending"))
+        with self._told(step):
+            if self._is_gone(step.table):  # and all that was done to it
+                record.note(self._connection, entry.position, "pending")
+            elif step.undo_alone:
+                self._connection.execute("set lock_timeout = 0")
+                for statement in step.undo:
+                    self._connection.execute(statement.encode())
+                record.note(self._connection, entry.position, "pending")
+            else:
+                self._together(step, step.undo, lambda _: record.note(self._connection, entry.position, "pending"))
+
+    def _is_gone(self, table: str) -> bool:
+        row = self._connection.execute("select to_regclass(%s) is null", [table or "pg_class"]).fetchone()
+        return bool(row and row[0])
+
+    @contextmanager
+    def _told(self, step: Step) -> Iterator[None]:
+        """What the database would not do, as a sentence; not that it is gone itself."""
+        import psycopg
+
+        try:
+            yield
+        except psycopg.Error as error:
+            if self._connection.closed:
+                raise
+            raise AdoptionRefused(
+                f'The step "{step.name}" failed: {error.diag.message_primary or error}',
+                detail=error.diag.message_detail,
+                hint="What was done before stays. Mend it and run it again, or `tenantry adopt undo`.",
+            ) from None
 
     # --- in one transaction
 

@@ -82,7 +82,7 @@ def references_between(plan: Plan, schema: Schema) -> Iterator[tuple[str, Tenant
     for decision in plan.owned:
         for reference in schema.tables[decision.table].references:
             target = plan.of(reference.target)
-            if target is not None and target in plan.owned:
+            if target is not None and target.is_owned:
                 yield (
                     decision.table,
                     tenant_column(plan, schema, decision),

@@ -126,21 +126,21 @@ class Transition:
 
     def _followers(self) -> Iterator[tuple[Transition, Reference]]:
         """The tables that get their tenant from this one."""
-        for decision in self.plan.owned:
-            if parent_of(self.schema, decision) == self.table.name:
-                move = Transition(self.plan, self.schema, self.known, decision)
-                yield move, move._parent()[0]
+        for table, reference in self.schema.referring[self.table.name]:
+            decision = self.plan.of(table.name)
+            if decision and decision.tenant == "reference" and decision.column == reference.columns:
+                yield Transition(self.plan, self.schema, self.known, decision), reference
 
     def _follow_step(self, followers: list[tuple[Transition, Reference]]) -> Step:
         """Its trigger runs before those of foreign keys, which go by name, so that they find the rows moved."""
         column, table = self.column.name, self.table.name
         updates = []
-        for move, reference in followers:
+        for follower, reference in followers:
             pairs = zip(reference.columns, reference.target_columns, strict=True)
             on = " and ".join(f"t.{ours} = new.{theirs}" for ours, theirs in pairs)
             updates.append(
-                f"  update {move.table.name} as t set {move.column.name} = new.{column}\n"
-                f"  where {on} and t.{move.column.name} is distinct from new.{column};"
+                f"  update {follower.table.name} as t set {follower.column.name} = new.{column}\n"
+                f"  where {on} and t.{follower.column.name} is distinct from new.{column};"
             )
         body = "begin\n" + "\n".join(updates) + "\n  return null;\nend"
         sql = (
@@ -175,6 +175,9 @@ class Transition:
         if self.plan.rows.rest:
             rest = f"{self.column.name} = {self._tenant(self.plan.rows.rest)}"
             yield self._batches("backfill", f"give the rest of {self.table.name} a tenant", rest, "", "")
+        # Else the planner still believes that there are only nulls, and looks from each parent for the batch's few rows.
+        sql = f"analyze {self.table.name} ({self.column.name})"
+        yield Step("backfill", f"analyze {self.table.name}", self.table.name, "alone", (sql,))
 
     def _matching(self) -> tuple[str, str, str]:
         """SET, FROM and ON of an update that gives rows the tenant of their owner."""

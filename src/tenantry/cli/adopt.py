@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +14,13 @@ import typer
 
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect
-from tenantry.errors import ConfigurationError
+from tenantry.errors import AdoptionRefused, ConfigurationError
 
 if TYPE_CHECKING:
+    import psycopg
     from rich.progress import Progress as Bars
 
+    from tenantry.adopt.catalog import Schema
     from tenantry.adopt.ownership import Proposal
     from tenantry.adopt.plan import Plan, Rows
     from tenantry.adopt.record import Entry
@@ -36,7 +38,10 @@ def plan(
     to: Annotated[
         str | None, typer.Option(metavar="personal|organization|column|csv", help="Where a user's rows go.")
     ] = None,
-    organization: Annotated[str, typer.Option(metavar="ORG_ID", help="With --to organization: whose they are.")] = "",
+    organization: Annotated[str, typer.Option(metavar="ORG_ID", help="Of --to organization: whose they are.")] = "",
+    column: Annotated[str, typer.Option(metavar="COLUMN", help="Of --to column: of the users' table.")] = "",
+    by: Annotated[str, typer.Option(metavar="domain", help="Of --to column: by what is behind the @.")] = "",
+    csv: Annotated[str, typer.Option("--csv", metavar="FILE", help="Of --to csv: lines of a user's key, org_...")] = "",
     graph: Annotated[bool, typer.Option("--graph", help="Print who owns whom, as Mermaid.")] = False,
     file: File = _FILE,
     as_json: Json = False,
@@ -44,37 +49,38 @@ def plan(
 ) -> None:
     """Propose whose the rows of each table are, in adopt.toml; where that is there, say how the database differs.
 
-    Exits with 1 where something is left to decide, or differs.
+    Exits with 1 where something is left to decide, differs, or is in the way.
     """
-    from tenantry.adopt import config, drift, move, ownership
+    from tenantry.adopt import config, drift, move, record
     from tenantry.adopt import graph as pictures
 
     known = config.load(file) if file.exists() else None
-    rows = _rows(to, organization, known)
     with connect(database_url) as connection:
         schema = move.read_schema(connection)
-        users, organizations = (known.users, known.organizations) if known else (None, None)
-        proposed, why = ownership.propose(schema, rows, users, organizations)
+        rows = known.rows if known and to is None else _rows(to, organization, column, by, csv)
+        proposed, why = _propose(connection, schema, rows, known)
         chosen = known or proposed
-        questions = [decision for decision in chosen.decisions if decision.tenant == "undecided"]
-        differences = _differences(known, proposed, why) if known else []
-        drifts = drift.find(connection, chosen, schema)
         if known is None:
             file.write_text(config.write(proposed, why), encoding="utf-8")
-        steps = [] if questions or differences else move.preview(connection, chosen)
-    if graph:
-        typer.echo(pictures.mermaid(chosen, schema), nl=False)
-    elif as_json:
-        proposals = {name: asdict(each) for name, each in why.items()}
-        told = [{"state": entry.state, **asdict(entry.step), "seconds": entry.step.seconds} for entry in steps]
-        typer.echo(json.dumps({"plan": asdict(chosen), "proposals": proposals, "drift": drifts, "steps": told}))
-    elif known is None:
-        _print_proposals(proposed, why, file)
-    for line in [] if as_json or graph else drifts:
-        typer.echo(line)
-    if not (as_json or graph):
-        _print_rest(differences, len(questions), steps, file)
-    raise typer.Exit(1 if questions or differences else 0)
+        if graph:
+            typer.echo(pictures.mermaid(chosen, schema), nl=False)
+            return
+        begun = record.exists(connection)  # from then on the plan is what it was begun with
+        found = _Found(
+            proposals=why,
+            questions=[decision.table for decision in chosen.decisions if decision.tenant == "undecided"],
+            differences=_differences(known, proposed, why) if known and not begun else [],
+            drift=drift.find(connection, chosen, schema),
+        )
+        if known is None and not as_json:
+            _print_proposals(proposed, why, file)
+        if not found.questions and not found.differences:
+            found.look_ahead(connection, chosen)
+    if as_json:
+        typer.echo(json.dumps({"plan": asdict(chosen), **found.told()}))
+    else:
+        found.print_rest(file)
+    raise typer.Exit(0 if found.is_ready else 1)
 
 
 @app.command()
@@ -169,17 +175,71 @@ def _phase(name: str) -> Phase:
     raise ConfigurationError(f"{name!r} is no phase.", hint=f"The phases are {', '.join(PHASES)}.")
 
 
-def _rows(to: str | None, organization: str, known: Plan | None) -> Rows:
+def _rows(to: str | None, organization: str, column: str, by: str, csv: str) -> Rows:
     from tenantry.adopt.plan import PLACES, Rows
 
-    if to is None:
-        return (
-            known.rows if known else Rows(to="organization" if organization else "personal", organization=organization)
-        )
+    given = {"organization": organization, "column": column, "csv": csv}
+    to = to or next((name for name, value in given.items() if value), "personal")
     for place in PLACES:
         if place == to:
-            return Rows(to=place, organization=organization)
+            return Rows(to=place, organization=organization, column=column, by=by, csv=csv)
     raise ConfigurationError(f"Rows cannot go to {to!r}.", hint=f"They go to {', '.join(PLACES)}.")
+
+
+def _propose(
+    connection: psycopg.Connection[Any], schema: Schema, rows: Rows, known: Plan | None
+) -> tuple[Plan, dict[str, Proposal]]:
+    """A plan, with the values of the column that rows go by, for a person to say which organization each is."""
+    from tenantry.adopt import ownership, preflight
+
+    users, organizations = (known.users, known.organizations) if known else (None, None)
+    plan, why = ownership.propose(schema, rows, users, organizations)
+    if known is None and rows.to == "column":
+        values = dict.fromkeys(preflight.list_values(connection, plan, schema), "")
+        plan = replace(plan, rows=replace(rows, organizations=values))
+    return plan, why
+
+
+@dataclass
+class _Found:
+    """What `plan` has to say besides the plan."""
+
+    proposals: dict[str, Proposal]
+    questions: list[str]
+    differences: list[str]
+    drift: list[str]
+    steps: Sequence[Entry] = ()
+    problem: AdoptionRefused | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return not (self.questions or self.differences or self.problem)
+
+    def look_ahead(self, connection: psycopg.Connection[Any], chosen: Plan) -> None:
+        from tenantry.adopt import move
+
+        try:
+            self.steps = move.preview(connection, chosen)
+        except AdoptionRefused as error:
+            self.problem = error
+
+    def told(self) -> dict[str, Any]:
+        steps = [{"state": entry.state, **asdict(entry.step), "seconds": entry.step.seconds} for entry in self.steps]
+        proposals = {name: asdict(each) for name, each in self.proposals.items()}
+        problem = str(self.problem) if self.problem else None
+        return {"proposals": proposals, "drift": self.drift, "problem": problem, "steps": steps}
+
+    def print_rest(self, file: Path) -> None:
+        """What there is to decide, else what is in the way, else what there is to do."""
+        for line in [*self.drift, *self.differences]:
+            typer.echo(line)
+        if self.questions:
+            typer.echo(f"{len(self.questions)} to decide. Next: edit {file}.")
+        if self.problem:
+            raise self.problem
+        if self.is_ready:
+            _print_phases([entry.step for entry in self.steps])
+            typer.echo("Next: tenantry adopt apply --sql")
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------
@@ -195,23 +255,16 @@ def _print_proposals(proposed: Plan, why: dict[str, Proposal], file: Path) -> No
     typer.echo(f"Wrote {file}.")
 
 
-def _print_rest(differences: Sequence[str], questions: int, steps: Sequence[Entry], file: Path) -> None:
-    """What there is to decide, else what there is to do: rows, time and the strongest lock by phase."""
+def _print_phases(steps: Sequence[Step]) -> None:
+    """Rows, time and the strongest lock by phase."""
     from tenantry.adopt.step import PHASES
 
-    for line in differences:
-        typer.echo(line)
-    if questions:
-        typer.echo(f"{questions} to decide. Next: edit {file}.")
-    if questions or differences:
-        return
     for phase in PHASES:
-        found = [entry.step for entry in steps if entry.step.phase == phase]
+        found = [step for step in steps if step.phase == phase]
         rows, seconds = sum(step.rows for step in found), sum(step.seconds for step in found)
         locks = {step.lock for step in found if step.how == "together"}
         lock = next((f"{lock}: {felt}" for lock, felt in _LOCKS.items() if lock in locks), "no lock that is felt")
         typer.echo(f"{phase:<10} {len(found):>5} steps, {rows:>12,} rows, about {seconds:,.0f} s; {lock}")
-    typer.echo("Next: tenantry adopt apply --sql")
 
 
 _LOCKS = {
