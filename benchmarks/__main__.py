@@ -18,7 +18,7 @@ from benchmarks.harness import page
 from benchmarks.harness.bench import Bench
 from benchmarks.harness.tables import Table, machine
 
-QUESTIONS = ("token", "webhook", "request", "growth", "isolation", "backfill")
+QUESTIONS = ("token", "webhook", "request", "growth", "isolation", "backfill", "adopt")
 
 
 @dataclass(frozen=True)
