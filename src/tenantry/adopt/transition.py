@@ -177,7 +177,8 @@ class Transition:
             yield self._batches("backfill", f"give the rest of {self.table.name} a tenant", rest, "", "")
         # Else the planner still believes that there are only nulls, and looks from each parent for the batch's few rows.
         sql = f"analyze {self.table.name} ({self.column.name})"
-        yield Step("backfill", f"analyze {self.table.name}", self.table.name, "alone", (sql,))
+        name = f"analyze {self.column.name} of {self.table.name}"
+        yield Step("backfill", name, self.table.name, "alone", (sql,))
 
     def _matching(self) -> tuple[str, str, str]:
         """SET, FROM and ON of an update that gives rows the tenant of their owner."""
