@@ -161,3 +161,33 @@ def test_the_planner_knows_of_the_tenants_before_rows_that_follow_are_filled(dat
     with database.connect(OWNER) as owner:
         nulls = "select null_frac from pg_stats where tablename = %s and attname = 'tenant_id'"
         assert {read(owner, nulls, table) for table in ("articles", "comments", "drafts")} == {0.0}
+
+
+def test_an_app_whose_login_has_no_rights_in_tenantry_goes_on_too_and_cannot_reach_the_record(
+    database: Database,
+) -> None:
+    world = worlds.publishing(database)
+    login = f"legacy_{database.name}"
+    with database.connect(SUPERUSER) as superuser:
+        run(
+            superuser,
+            f"create role {login} login",
+            f"grant select, insert, update, delete on all tables in schema public to {login}",
+            f"grant usage on all sequences in schema public to {login}",
+        )
+        try:
+            world.apply("constrain")
+            run(
+                superuser,
+                f"set session authorization {login}",
+                "insert into users (clerk_id, email, username) values ('user_7', '7@example.com', 'seven')",
+                "insert into articles (author_id, slug, title) select max(id), 'legacy', 'L' from users",
+                "insert into comments (article_id, body) select id, 'text' from articles where slug = 'legacy'",
+            )
+            for statement in ("select * from tenantry_adopt.steps", "update tenantry_adopt.steps set step = '{}'"):
+                with refused("42501"):
+                    run(superuser, statement)
+            run(superuser, "reset session authorization")
+            assert world.findings(still=False) == []
+        finally:
+            run(superuser, "reset session authorization", f"drop owned by {login}", f"drop role {login}")

@@ -175,7 +175,7 @@ class Transition:
         if self.plan.rows.rest:
             rest = f"{self.column.name} = {self._tenant(self.plan.rows.rest)}"
             yield self._batches("backfill", f"give the rest of {self.table.name} a tenant", rest, "", "")
-        # Else the planner still believes that there are only nulls, and looks from each parent for the batch's few rows.
+        # Else the planner still takes it for a column of nulls, and looks from each parent for the batch's few rows.
         sql = f"analyze {self.table.name} ({self.column.name})"
         name = f"analyze {self.column.name} of {self.table.name}"
         yield Step("backfill", name, self.table.name, "alone", (sql,))
