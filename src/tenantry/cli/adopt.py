@@ -92,6 +92,10 @@ def apply(
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the SQL of all steps, and how to undo each; do nothing.")
     ] = False,
+    alembic: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a revision for each phase into this folder instead.")
+    ] = None,
+    after: Annotated[str | None, typer.Option(metavar="REVISION", help="With --alembic: which they follow.")] = None,
     lock_ms: Annotated[int, typer.Option(min=1, help="How long a statement waits for a lock, at once.")] = 50,
     batch_ms: Annotated[int, typer.Option(min=1, help="About how long a batch takes.")] = 40,
     rest: Annotated[float, typer.Option(min=0, help="How long it rests after a batch, in batches.")] = 0.0,
@@ -111,6 +115,9 @@ def apply(
     with connect(database_url) as connection:
         if sql:
             _print_script(move.preview(connection, chosen))
+            return
+        if alembic:
+            _write_revisions(move.preview(connection, chosen), file, alembic, after)
             return
         with _watching() as watcher:
             move.apply(connection, chosen, last, Pace(lock_ms, batch_ms, rest, patience), watcher)
@@ -293,6 +300,17 @@ def _print_script(entries: Sequence[Entry]) -> None:
             phase = entry.step.phase
             typer.echo(f"-- === {phase} ===\n")
         typer.echo(_script(entry.step) + "\n")
+
+
+def _write_revisions(entries: Sequence[Entry], file: Path, folder: Path, after: str | None) -> None:
+    from tenantry.adopt import revisions
+    from tenantry.adopt.step import PHASES
+
+    steps = [entry.step for entry in entries]
+    scripts = {phase: "\n\n".join(_script(step) for step in steps if step.phase == phase) for phase in PHASES}
+    for path in revisions.write(folder, file, scripts, after):
+        typer.echo(f"Wrote {path}.")
+    typer.echo("Next: alembic upgrade tenantry_adopt_3_constrain")
 
 
 def _script(step: Step) -> str:
