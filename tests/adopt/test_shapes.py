@@ -241,3 +241,20 @@ def test_a_plan_of_one_shared_table_is_a_plan(database: Database) -> None:
     world = World(database, Plan(Rows(), (Decision("public.countries", "shared", mode="read"),)))
     world.apply("contract")
     assert world.findings() == []
+
+
+def test_a_table_that_is_isolated_already_is_left_alone(database: Database) -> None:
+    world = worlds.publishing(database)
+    sql(database, "create table done (id integer primary key)", "select tenantry.isolate_table_v1('done')")
+    with database.connect(APP) as app, app.transaction():
+        tenant = worlds.personal_tenant(database, "user_1")
+        app.execute("select tenantry.set_tenant_by_id_v1(%s, 'a test')", [tenant])
+        run(app, "insert into done values (1)")
+    before = state(database)
+    world.apply("isolate")
+    assert world.findings() == []
+    world.undo()
+    assert state(database) == before
+    world.apply("contract")
+    sql(database, "create table newer (id integer primary key)")  # nobody's business but check_v1's
+    assert world.findings() == []

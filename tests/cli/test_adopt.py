@@ -140,8 +140,15 @@ def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
     place.adopt("plan")
     place.decide()
     before = state(place.database)
+    nothing = place.adopt("status")
+    assert (nothing.returncode, nothing.stdout) == (1, "No move has begun here. Next: tenantry adopt plan\n")
     applied = place.adopt("apply")
     assert applied.returncode == 0, applied.stderr
+    status = place.adopt("status")
+    assert status.returncode == 1
+    assert "contract   0 of " in status.stdout
+    assert "Next: fill what is left of public.articles" in status.stdout
+    assert {step["state"] for step in json.loads(place.adopt("status", "--json").stdout)} == {"done", "pending"}
     step = applied.stdout.index("expand: give public.articles its tenant_id")
     assert "alter table public.articles add column" in applied.stdout[step : step + 200]  # each step with its SQL
     assert "deploy the app that sets a tenant" in applied.stdout

@@ -44,7 +44,7 @@ def apply(connection: psycopg.Connection[Any], plan: Plan, last: Phase, pace: Pa
         else:
             known = preflight.examine(connection, plan, schema)
             built = steps.build(plan, schema, known)
-            before = verify.measure(connection, schema)
+            before = verify.measure(connection, plan, schema)
             record.begin(connection, record.Move(digest(plan), known, before), built)
         runner.apply(connection, record.read(connection), last, pace, watcher)
 
@@ -58,6 +58,15 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
         runner.undo(connection, record.read(connection), first, pace, watcher)
         if all(entry.state == "pending" for entry in record.read(connection)):
             record.forget(connection)
+
+
+def read_progress(connection: psycopg.Connection[Any]) -> Sequence[Entry]:
+    """The steps of the move that has begun, as far as each is; none where none has."""
+    owner = record.owner(connection)
+    if owner is None:
+        return []
+    with _acting_as(connection, owner):
+        return record.read(connection)
 
 
 def check(connection: psycopg.Connection[Any], plan: Plan, *, still: bool = False) -> verify.Report:

@@ -52,11 +52,11 @@ class Report:
         return not self.findings
 
 
-def measure(connection: psycopg.Connection[Any], schema: Schema) -> dict[str, Any]:
-    """Columns, rows and checksum of every table."""
+def measure(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> dict[str, Any]:
+    """Columns, rows and checksum of every table of the plan."""
     measured = {}
-    for name, table in schema.tables.items():
-        columns = [column.name for column in table.columns]
+    for name in _tables(plan, schema):
+        columns = [column.name for column in schema.tables[name].columns]
         rows, checksum = _checksum(connection, name, columns)
         measured[name] = {"columns": columns, "rows": rows, "checksum": checksum}
     return measured
@@ -70,8 +70,9 @@ def verify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, s
     entries, move = record.read(connection), record.read_move(connection)
     phase = record.reached(entries)
     before, known = (move.before, move.known) if move else ({}, Known())
-    with _seeing_all(connection, schema) as across:
-        counts = tuple(_count(connection, name, before.get(name)) for name in schema.tables)
+    tables = _tables(plan, schema)
+    with _seeing_all(connection, tables) as across:
+        counts = tuple(_count(connection, name, before.get(name)) for name in tables)
         findings = [*_of_counts(counts, still)]
         if any(entry.step.phase == "backfill" for entry in entries) and phase not in (None, "expand"):
             findings += _of_tenants(connection, plan, schema, known, across=across)
@@ -79,6 +80,11 @@ def verify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, s
     if phase == "contract":
         findings += _of_isolation(connection, plan, schema)
     return Report(phase, counts, tuple(findings))
+
+
+def _tables(plan: Plan, schema: Schema) -> list[str]:
+    """Those of the plan that are there; of others nobody may be able to tell."""
+    return [decision.table for decision in plan.decisions if decision.table in schema.tables]
 
 
 # --- counts -----------------------------------------------------------------------------------------------------------
@@ -213,9 +219,9 @@ def _of_references(connection: psycopg.Connection[Any], plan: Plan, schema: Sche
 
 
 def _of_isolation(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> Iterator[Finding]:
-    """What check_v1 says, but for what the plan leaves across tenants on purpose."""
+    """What check_v1 says of the plan's tables, but for what it leaves across tenants on purpose."""
     kept = {(code, _shown(table)) for code, table in steps.kept(plan, schema)}
-    tables = {_shown(table) for table in schema.tables}
+    tables = {_shown(table) for table in _tables(plan, schema)}
     for found in schemas.check(connection):
         if (found.code, found.object) not in kept and found.object in tables:
             yield Finding(found.code, found.object, found.explanation)
@@ -228,14 +234,13 @@ def _shown(table: str) -> str:
 
 
 @contextmanager
-def _seeing_all(connection: psycopg.Connection[Any], schema: Schema) -> Iterator[bool]:
+def _seeing_all(connection: psycopg.Connection[Any], tables: list[str]) -> Iterator[bool]:
     """A transaction that sees the rows of all tenants: across them, where that is opened already, else as the owner."""
-    names = list(schema.tables)
     opened = connection.execute(
         "select coalesce(bool_and(has_table_privilege('tenantry_bypass', name, 'select')"
         " and has_schema_privilege('tenantry_bypass', c.relnamespace, 'usage')), false)"
         " from unnest(%s::text[]) as name join pg_class as c on c.oid = name::regclass",
-        [names],
+        [tables],
     ).fetchone()
     across = bool(opened and opened[0])
     with connection.transaction():

@@ -125,6 +125,33 @@ def apply(
 
 
 @app.command()
+def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """Say how far the move is. Exits with 1 where steps are left to do, or none has begun."""
+    from tenantry.adopt import move
+    from tenantry.adopt.step import PHASES
+
+    with connect(database_url) as connection:
+        entries = move.read_progress(connection)
+    if as_json:
+        typer.echo(json.dumps([{"position": entry.position, **_brief(entry)} for entry in entries]))
+    elif not entries:
+        typer.echo("No move has begun here. Next: tenantry adopt plan")
+    for phase in () if as_json or not entries else PHASES:
+        found = [entry for entry in entries if entry.step.phase == phase]
+        done = sum(entry.state == "done" for entry in found)
+        typer.echo(f"{phase:<10} {done} of {len(found)} steps done")
+    next_one = next((entry for entry in entries if entry.state != "done"), None)
+    if next_one and not as_json:
+        typer.echo(f"{'Broken off in' if next_one.state == 'running' else 'Next'}: {next_one.step.name}")
+    raise typer.Exit(1 if next_one or not entries else 0)
+
+
+def _brief(entry: Entry) -> dict[str, Any]:
+    told = {"phase": entry.step.phase, "name": entry.step.name, "table": entry.step.table, "state": entry.state}
+    return told | {"rows": entry.rows, "held_ms": entry.held_ms}
+
+
+@app.command()
 def undo(
     back_to: Annotated[
         str,
