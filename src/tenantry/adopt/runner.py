@@ -85,8 +85,13 @@ def undo(
             watcher.end(entry, undo=True)
 
 
+def briefly(connection: psycopg.Connection[Any], step: Step, pace: Pace) -> None:
+    """Runs what is no step of the move as one that is `together`, and keeps no record of it."""
+    _Run(connection, pace, None)._together(step, step.sql, lambda _: None)
+
+
 class _Run:
-    def __init__(self, connection: psycopg.Connection[Any], pace: Pace, watcher: Watcher) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], pace: Pace, watcher: Watcher | None) -> None:
         self._connection = connection
         self._pace = pace
         self._watcher = watcher
@@ -248,7 +253,8 @@ class _Run:
                 taken, seconds = self._batch(entry, leaf, page, size)
                 page += taken
                 size = _resize(taken, seconds, self._pace.batch_ms)
-                self._watcher.progress(entry, sum(sizes[:number]) + min(page, sizes[number]), sum(sizes))
+                if self._watcher is not None:
+                    self._watcher.progress(entry, sum(sizes[:number]) + min(page, sizes[number]), sum(sizes))
                 time.sleep(seconds * self._pace.rest)
         record.note(self._connection, entry.position, "done")
 

@@ -10,6 +10,7 @@ import typer
 from tenantry import __version__
 from tenantry.cli import adopt, changes, db, emulator, instance, roles
 from tenantry.cli.adopt_organizations import organizations
+from tenantry.cli.adopt_report import report
 from tenantry.cli.dev import dev
 from tenantry.cli.reconcile import reconcile
 from tenantry.errors import ConfigurationError, TenantryError
@@ -29,6 +30,7 @@ app.add_typer(roles.app, name="roles")
 app.add_typer(instance.app, name="instance")
 app.add_typer(changes.app, name="changes")
 adopt.app.command()(organizations)
+adopt.app.command()(report)
 app.add_typer(adopt.app, name="adopt")
 app.add_typer(emulator.app, name="emulator")
 app.command()(dev)
