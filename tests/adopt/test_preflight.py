@@ -151,6 +151,14 @@ def test_a_table_that_cannot_be_moved_is_told_with_the_reason(database: Database
         world.apply()
 
 
+def test_a_published_table_whose_rows_cannot_be_updated_is_told(database: Database) -> None:
+    world = worlds.publishing(database)
+    with database.connect(OWNER) as owner:
+        run(owner, "alter table drafts drop constraint drafts_pkey", "create publication everything for table drafts")
+    with refused(world, "public.drafts: it is published and has no primary key"):
+        world.apply()
+
+
 def test_a_trigger_that_would_run_for_every_row_is_told_and_may_be_kept_quiet_or_let_run(database: Database) -> None:
     world = worlds.publishing(database)
     with database.connect(OWNER) as owner:

@@ -96,7 +96,7 @@ class Table:
     parts: tuple[tuple[str, tuple[Grant, ...]], ...] = ()  # the partitions, and who may use each by itself
     refusal: str = ""  # why no tenant can be given to its rows
     isolation: str = ""
-    published: bool = False
+    unidentified: bool = False  # published without a replica identity: PostgreSQL refuses any UPDATE
     grants: tuple[Grant, ...] = ()
     sequences: tuple[tuple[str, tuple[Grant, ...]], ...] = ()
 
@@ -165,7 +165,7 @@ def _read(connection: psycopg.Connection[Any]) -> Schema:
     sequences = _group(_ask(connection, "sequences"))
     partitions = _group(_ask(connection, "partitions"))
     found = {}
-    for oid, name, owner, rows, size, kind, refusal, isolation, published, grants in tables:
+    for oid, name, owner, rows, size, kind, refusal, isolation, unidentified, grants in tables:
         found[name] = Table(
             name,
             owner,
@@ -179,7 +179,7 @@ def _read(connection: psycopg.Connection[Any]) -> Schema:
             parts=tuple((partition, _grants(held)) for partition, held in partitions[oid]),
             refusal=refusal,
             isolation=isolation,
-            published=published,
+            unidentified=unidentified,
             grants=_grants(grants),
             sequences=tuple((sequence, _grants(held)) for sequence, held in sequences[oid]),
         )

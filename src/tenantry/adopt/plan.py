@@ -187,6 +187,8 @@ def _check_table(plan: Plan, schema: Schema, table: Table, decision: Decision) -
     if table.refusal:
         problems.append(f"its rows can have no tenant, because {table.refusal}: share it, with mode none if need be.")
     column = tenant_column(plan, schema, decision)
+    if column.is_new and table.unidentified:
+        problems.append("it is published and has no primary key, so no row can be updated: give it a replica identity.")
     if column.is_new and table.column(column.name):
         problems.append(
             f"it has a column {column.name} already: rename it first, or say what it holds with tenant = column."

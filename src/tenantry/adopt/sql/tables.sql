@@ -9,7 +9,9 @@ select c.oid, format('%I.%I', n.nspname, c.relname), quote_ident(pg_get_userbyid
        when c.relkind = 'f' then 'it is a foreign table'
        when exists (select from pg_rewrite as r where r.ev_class = c.oid) then 'it has rewrite rules' else '' end,
   coalesce(t.mode, ''),
-  exists (select from pg_publication_tables as p where p.schemaname = n.nspname and p.tablename = c.relname),
+  (c.relreplident = 'n' or (c.relreplident = 'd' and not exists (select from pg_index as x where x.indrelid = c.oid and x.indisprimary)))
+    and exists (select from pg_publication_tables as p where p.schemaname = n.nspname and p.tablename = c.relname and p.pubname in (
+      select b.pubname from pg_publication as b where b.pubupdate)),
   (select array_agg(array[to_jsonb(case when g.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end),
                               to_jsonb(lower(g.privilege_type)), to_jsonb(g.is_grantable)] order by 1)
             from aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) as g)
