@@ -100,9 +100,14 @@ def test_a_plan_by_a_column_names_its_values_for_a_person_to_fill_in(place: Plac
     assert first.returncode == 1, first.stderr
     rows = tomllib.loads(place.plan.read_text(encoding="utf-8"))["rows"]
     assert rows["organizations"] == {"acme.test": "", "harbor.test": ""}
+    place.decide()
     again = place.adopt("plan")
-    assert again.returncode == 2
-    assert '"acme.test" goes to "", which is no org_....' in again.stderr
+    assert again.returncode == 1
+    assert "acme.test, harbor.test are not in [rows.organizations]." in again.stderr
+    place.plan.unlink()
+    place.adopt("plan", "--to", "column", "--column", "email", "--by", "domain", "--csv", "owners.csv")
+    place.decide()
+    assert "There is no owners.csv." in place.adopt("plan").stderr
 
 
 def test_what_is_in_the_way_is_told_after_the_plan_is_written(place: Place) -> None:

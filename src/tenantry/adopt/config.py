@@ -168,7 +168,7 @@ class _Reader:
             self._mistake("rows", "by", f'by is "domain" or left out, not "{values["by"]}".')
         named = {key: self._text(organizations, "rows.organizations", key) for key in organizations}
         for key, value in named.items():
-            if not value.startswith("org_"):
+            if value and not value.startswith("org_"):  # empty: still to be filled in
                 self._mistake("rows.organizations", key, f'"{key}" goes to "{value}", which is no org_....')
         return Rows(to=to, organizations=named, **values)
 
@@ -276,6 +276,10 @@ def read_pairs(path: str) -> dict[str, str]:
                 key, clerk_id = line[0].strip(), line[1].strip()
                 if pairs.setdefault(key, clerk_id) != clerk_id:
                     raise ConfigurationError(f"{path}:{number}: {key} is {pairs[key]} in one line and {clerk_id} here.")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"There is no {path}.", hint="Write it, or let `tenantry adopt organizations` make it."
+        ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(f"{path} cannot be read.", detail=str(error)) from None
     return pairs

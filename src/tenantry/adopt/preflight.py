@@ -154,7 +154,8 @@ class _Examiner:
         if rows.to == "csv":
             pairs, kind, value = read_pairs(rows.csv), "owners", f"{source.key}::text"
         else:
-            pairs = {**(read_pairs(rows.csv) if rows.csv else {}), **rows.organizations}
+            pairs = read_pairs(rows.csv) if rows.csv else {}
+            pairs |= {key: org_id for key, org_id in rows.organizations.items() if org_id}
             kind, value = "values", value_of(rows, source.table)
         keys = set(self._values(f"select distinct {value} from {source.table} where {value} is not null"))
         self._require_all(

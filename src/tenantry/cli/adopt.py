@@ -228,7 +228,7 @@ def _propose(
 
     users, organizations = (known.users, known.organizations) if known else (None, None)
     plan, why = ownership.propose(schema, rows, users, organizations)
-    if known is None and rows.to == "column":
+    if known is None and rows.to == "column" and not rows.csv:
         values = dict.fromkeys(preflight.list_values(connection, plan, schema), "")
         plan = replace(plan, rows=replace(rows, organizations=values))
     return plan, why
