@@ -167,7 +167,7 @@ def make_tables(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_page_moves_its_app_while_it_serves(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
-    [prepare, plan, organizations, again, apply, undo, reapply, isolate, contract] = blocks(PAGE, "console")
+    [prepare, plan, organizations, again, apply, undo, reapply, watch, isolate, contract] = blocks(PAGE, "console")
     [rows] = blocks(PAGE, "toml")
     proposed, _ = blocks(PAGE, "text")
     signer = Signer(walk.clerk.emulator.instance.id)
@@ -180,7 +180,7 @@ async def test_the_page_moves_its_app_while_it_serves(walk: Walk, monkeypatch: p
         await walk.follow(organizations)
         [picture] = blocks(PAGE, "mermaid")
         assert picture in await walk.follow(again)
-        async with busy(old, "ben"):
+        async with busy(old, "ben", "busy"):
             await walk.follow(apply)
             await walk.follow(undo)
             await walk.follow(reapply)
@@ -190,6 +190,10 @@ async def test_the_page_moves_its_app_while_it_serves(walk: Walk, monkeypatch: p
             assert await old.add_project("ada", "Basalt")
             assert await new.add_project("ben", "Cinder")
             assert await new.add_project("cleo", "Dune")
+            async with busy(old, "ada", "busy again"):
+                assert "projects" in await walk.follow(watch, code=1)
+            async with busy(new, "ben", "busier"):
+                await walk.follow(watch)
             await walk.follow(isolate)
             await check_apart(new, first)
             await walk.follow(contract)
@@ -202,7 +206,7 @@ async def check_apart(app: App, atlas: int) -> None:
     """Colleagues share what they have, others see nothing of it."""
     for person in ("ada", "ben"):
         names = await app.get(person, "/projects")
-        assert [name for name in names if not name.startswith("busy")] == ["Atlas", "Basalt", "Cinder"]
+        assert [name for name in names if not name.startswith("bus")] == ["Atlas", "Basalt", "Cinder"]
         assert await app.get(person, f"/projects/{atlas}/tasks") == ["of Atlas"]
     assert await app.get("cleo", "/projects") == ["Comet", "Dune"]
     assert await app.get("cleo", f"/projects/{atlas}/tasks") == 404
@@ -210,15 +214,15 @@ async def check_apart(app: App, atlas: int) -> None:
 
 
 @asynccontextmanager
-async def busy(app: App, person: str) -> AsyncIterator[None]:
+async def busy(app: App, person: str, name: str) -> AsyncIterator[None]:
     """Somebody works meanwhile, and every request succeeds."""
     stop = asyncio.Event()
 
     async def work() -> int:
         count = 0
         while not stop.is_set():
-            await app.add_project(person, f"busy {count}")
-            assert f"busy {count}" in await app.get(person, "/projects")
+            await app.add_project(person, f"{name} {count}")
+            assert f"{name} {count}" in await app.get(person, "/projects")
             count += 1
             await asyncio.sleep(0.005)
         return count
