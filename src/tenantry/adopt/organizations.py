@@ -129,7 +129,7 @@ class _Collector:
         value = f"t.{rows.column}::text"
         if rows.by == "domain":
             value = f"lower(split_part({value}, '@', 2))"
-        known = {**_read(rows.csv), **rows.organizations}
+        known = _read(rows.csv) | {key: org_id for key, org_id in rows.organizations.items() if org_id}
         members, names = self.members(value), self._names(users)
         values = self._ask(f"select distinct {value} from {users.table} as t where t.{rows.column} is not null")
         for (key,) in sorted(values):
