@@ -35,7 +35,9 @@ def world(database: Database) -> World:
     return made
 
 
-def observe(world: World, act: Callable[[], None], *, sample: float = 1, owner: bool = False) -> Report:
+def observe(
+    world: World, act: Callable[[], None], *, sample: float = 1, owner: bool = False, slow: bool = True
+) -> Report:
     """What is found of what `act` does, on another thread, while it is watched."""
     done: list[Report] = []
     ready = threading.Event()
@@ -45,7 +47,7 @@ def observe(world: World, act: Callable[[], None], *, sample: float = 1, owner: 
         with world.database.connect(OWNER) as connection, move.as_owner(connection, world.plan) as schema:
             try:
                 told = report.observe(
-                    connection, world.plan, schema, seconds=3, sample=sample, owner=owner, begun=ready.set
+                    connection, world.plan, schema, seconds=3, sample=sample, owner=owner, slow=slow, begun=ready.set
                 )
                 done.append(told)
             except AdoptionRefused as error:
@@ -229,6 +231,26 @@ def test_a_killed_watcher_stops_counting_is_cleared_by_off_and_hinders_no_isolat
         assert rows(owner, "select polname::text from pg_policy where polname = 'tenantry_report'") == []
 
 
+def test_undo_takes_away_what_a_killed_watcher_left(database: Database, tmp_path: Path) -> None:
+    world = worlds.publishing(database)
+    before = state(database)
+    world.apply("constrain")
+    (tmp_path / "adopt.toml").write_text(config.write(world.plan, {}), encoding="utf-8")
+    _kill_watcher(world, tmp_path)
+    world.undo()
+    assert state(database) == before
+
+
+def test_row_level_security_that_somebody_sets_up_meanwhile_stays(world: World) -> None:
+    def act() -> None:
+        with world.database.connect(OWNER) as owner:
+            run(owner, "create policy theirs on comments using (id > 100)")
+
+    observe(world, act)
+    with world.database.connect(APP) as app:
+        assert read(app, "select min(id) from comments") == 101
+
+
 def test_what_has_no_tenant_yet_or_is_isolated_already_is_told(database: Database) -> None:
     world = worlds.publishing(database)
     with pytest.raises(AdoptionRefused) as refused:
@@ -238,6 +260,15 @@ def test_what_has_no_tenant_yet_or_is_isolated_already_is_told(database: Databas
     with pytest.raises(AdoptionRefused) as refused:
         observe(world, lambda: None)
     assert "- public.articles: it is isolated already" in str(refused.value)
+
+
+def test_a_table_with_an_index_that_row_level_security_hides_is_watched_on_request_alone(world: World) -> None:
+    told = observe(world, lambda: None, slow=False)
+    assert told.unseen == {
+        "public.articles": "meanwhile queries would not find its index articles_by_title: "
+        "--slow watches it all the same"
+    }
+    assert "public.comments" in told.tables
 
 
 def test_rows_that_nobody_owns_yet_are_told(database: Database) -> None:
@@ -255,7 +286,7 @@ def test_rows_that_nobody_owns_yet_are_told(database: Database) -> None:
 
 def test_the_command_prints_what_was_found(world: World, tmp_path: Path) -> None:
     (tmp_path / "adopt.toml").write_text(config.write(world.plan, {}), encoding="utf-8")
-    with _watcher(world, tmp_path, "--for", "3", "--sample", "1") as watcher:
+    with _watcher(world, tmp_path, "--for", "3", "--sample", "1", "--slow") as watcher:
         with world.database.connect(APP) as app:
             app.execute("select id from articles")
         out, _ = watcher.communicate(timeout=LIMIT)
@@ -299,5 +330,5 @@ def _watcher(world: World, folder: Path, *arguments: str) -> Iterator[subprocess
 
 
 def _kill_watcher(world: World, folder: Path) -> None:
-    with _watcher(world, folder, "--for", "50"):
+    with _watcher(world, folder, "--for", "50", "--slow"):
         pass

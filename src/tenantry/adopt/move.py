@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import catalog, preflight, record, runner, steps, verify
+from tenantry.adopt import catalog, preflight, record, report, runner, steps, verify
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.record import Entry
@@ -55,6 +55,7 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
     if owner is None:
         raise AdoptionRefused("No move has begun here: there is nothing to undo.")
     with _acting_as(connection, owner), record.locked(connection):
+        report.switch_off(connection, catalog.read(connection), pace)  # it depends on the columns
         runner.undo(connection, record.read(connection), first, pace, watcher)
         if all(entry.state == "pending" for entry in record.read(connection)):
             record.forget(connection)

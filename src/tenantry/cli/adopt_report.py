@@ -20,6 +20,9 @@ def report(
     seconds: Annotated[float, typer.Option("--for", min=0.1, metavar="SECONDS", help="How long to watch.")] = 60,
     sample: Annotated[float, typer.Option(min=0.0001, max=1, help="The share of transactions to look at.")] = 0.01,
     owner: Annotated[bool, typer.Option("--owner", help="Watch the tables' owner too: the app logs in as it.")] = False,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="Watch tables too whose indexes of expressions are of no use meanwhile.")
+    ] = False,
     off: Annotated[bool, typer.Option("--off", help="Take away what a killed watcher left.")] = False,
     file: Annotated[Path, typer.Option("--file", help="The plan.")] = Path("adopt.toml"),
     as_json: Json = False,
@@ -46,6 +49,7 @@ def report(
             seconds=seconds,
             sample=sample,
             owner=owner,
+            slow=slow,
             begun=lambda: typer.echo(f"Watching for {seconds:g} s; Ctrl-C ends it sooner.", err=True),
         )
     if as_json:
