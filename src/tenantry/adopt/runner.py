@@ -268,6 +268,8 @@ class _Run:
                 # Row by row, by its owner's key: the tables that are looked into may be large, and a batch is not.
                 self._connection.execute("set local enable_hashjoin = off; set local enable_mergejoin = off")
                 self._connection.execute("set local enable_seqscan = off; set local jit = off")
+                # A batch and its record are lost together, and then done again: no need to wait for the disk.
+                self._connection.execute("set local synchronous_commit = off")
                 if step.quiet:
                     self._connection.execute("set local session_replication_role = replica")
                 rows = 0
