@@ -18,7 +18,7 @@ from benchmarks.harness import page
 from benchmarks.harness.bench import Bench
 from benchmarks.harness.tables import Table, machine
 
-QUESTIONS = ("token", "webhook", "request", "growth", "isolation", "backfill", "with_tenant")
+QUESTIONS = ("token", "webhook", "request", "growth", "isolation", "backfill", "adopt", "with_tenant")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import random
 import re
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -277,7 +277,7 @@ class _Again(Exception):
 
 
 class BackendApi:
-    """Clerk's Backend API, read only. Raises ClerkRefused for a key or request it does not take, ClerkUnavailable where
+    """Clerk's Backend API. Raises ClerkRefused for a key or request it does not take, ClerkUnavailable where
     it has not answered properly after several tries. `pause`: seconds after a first failure.
     """
 
@@ -312,6 +312,28 @@ class BackendApi:
         """The object at this path."""
         return Found(*await self._ask(path, query, _read_object))
 
+    async def create(self, path: str, body: Mapping[str, Any], find: Callable[[], Awaitable[Found]]) -> Found:
+        """Creates an object; None where Clerk has not what the path or the body names.
+
+        Where an answer does not tell whether it was made, `find` is asked before it is tried again: a second try makes
+        no second object.
+        """
+        problem = ""
+        for number in range(self._tries):
+            await self._wait(number)
+            sent = time.monotonic()
+            try:
+                response = await self._client.post(path, json=body)
+                self._learn_time(response, sent)
+                return Found(self._read(path, response, _read_object), self.clock.at(sent))
+            except _Again as error:
+                problem = str(error)
+            except httpx.HTTPError as error:
+                problem = type(error).__name__
+            if (found := await find()).object is not None:
+                return found
+        raise self._unavailable(path, problem)
+
     async def count(self, path: str) -> int:
         """The `total_count` at this path, as that of users."""
         found, _ = await self._ask(path, {}, lambda content: int(content["total_count"]))
@@ -321,9 +343,7 @@ class BackendApi:
         """What `read` makes of the answer, or None for a 404 of Clerk's own; and when that was true."""
         problem = ""
         for number in range(self._tries):
-            if number:
-                await asyncio.sleep(random.uniform(0.5, 1) * min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE))
-            await self._budget.take()
+            await self._wait(number)
             sent = time.monotonic()
             try:
                 response = await self._client.get(path, params=query)
@@ -333,7 +353,16 @@ class BackendApi:
                 problem = str(error)
             except httpx.HTTPError as error:
                 problem = type(error).__name__
-        raise ClerkUnavailable(
+        raise self._unavailable(path, problem)
+
+    async def _wait(self, number: int) -> None:
+        """For a try's turn; after failures for longer and longer."""
+        if number:
+            await asyncio.sleep(random.uniform(0.5, 1) * min(self._pause * 2 ** (number - 1), _LONGEST_PAUSE))
+        await self._budget.take()
+
+    def _unavailable(self, path: str, problem: str) -> ClerkUnavailable:
+        return ClerkUnavailable(
             f"Clerk's {path} did not answer properly in {self._tries} tries, last: {problem}.",
             hint="Try again later; a reconcile run goes on where it stopped.",
         )

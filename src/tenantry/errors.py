@@ -9,6 +9,7 @@
     ├── ReconcileUnderWay             another process reconciles already                         TY021
     ├── PurgeUnfinished               rows of a purged tenant came meanwhile, or still may
     ├── SchemaError                   the database's schema and this release do not fit
+    ├── AdoptionRefused               a move of the app's tables to tenants cannot begin, or go on, as it is
     ├── IsolationError                the app used the database in a way isolation refuses       500
     │   ├── NoTenant                  a query without a tenant                                   TY001
     │   ├── TenantAlreadySet          a second tenant, or the bypass, in one transaction         TY002
@@ -112,6 +113,11 @@ class PurgeUnfinished(TenantryError):
 class SchemaError(TenantryError):
     code = "schema"
     title = "The database's tenantry schema and this release do not fit."
+
+
+class AdoptionRefused(TenantryError):
+    code = "adoption_refused"
+    title = "The app's tables cannot be moved to tenants as they are."
 
 
 class IsolationError(TenantryError):

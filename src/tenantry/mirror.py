@@ -266,6 +266,11 @@ def find_miscounted(members: Mapping[str, int]) -> Call:
     return Call("find_miscounted_v1", ("jsonb",), (encode(members),))
 
 
+def list_unknown_ids(ids: Sequence[str]) -> Call:
+    """Of Clerk's ids of organizations and users, those that the mirror has never seen."""
+    return Call("list_unknown_ids_v1", ("jsonb",), (encode(list(ids)),))
+
+
 def explain_drift(drift: Iterable[Mapping[str, Any]], observed_at: int) -> Call:
     """The likely cause of each drift, by id."""
     told = [{"id": each["id"], "changed_at": each["changed_at"]} for each in drift]

@@ -291,6 +291,33 @@ def test_a_filled_table_is_refused_with_the_two_ways_on_and_left_as_it_was(owner
     assert not read(owner, "select relrowsecurity from pg_class where oid = 'documents'::regclass")
 
 
+def test_a_column_index_and_key_that_are_there_are_used_and_the_table_is_not_read(
+    world: World, owner: Connection
+) -> None:
+    run(
+        owner,
+        "create table documents (title text, tenant_id uuid not null references tenantry.tenants (id))",
+        "create index on documents (tenant_id, title)",
+    )
+    owner.execute("insert into documents values ('old', %s)", [world.a.id])
+    scans = "select seq_scan from pg_stat_xact_user_tables where relid = 'documents'::regclass"
+    before, indexes = read(owner, scans), "select count(*) from pg_index where indrelid = 'documents'::regclass"
+    isolate(owner, "documents")
+    assert read(owner, scans) == before
+    assert read(owner, indexes) == 1
+    assert (
+        read(owner, "select count(*) from pg_constraint where conrelid = 'documents'::regclass and contype = 'f'") == 1
+    )
+    assert seen(owner, world, "select title from documents") == (["old"], [])
+
+
+def test_the_check_may_be_left_for_later(owner: Connection) -> None:
+    run(owner, "create table documents (title text unique)")
+    assert [found["code"] for found in isolate(owner, "documents")["findings"]] == ["TC10"]
+    assert isolate(owner, "documents", check="later")["findings"] is None
+    refuse(owner, "TY010", """select tenantry.isolate_table_v1('documents', '{"check": "never"}')""", "later")
+
+
 @pytest.mark.parametrize("whose", ["id", "org_id"])
 def test_backfill_gives_the_rows_of_nobody_to_one_tenant(world: World, owner: Connection, whose: str) -> None:
     run(owner, "create table documents (title text)", "insert into documents values ('old')")

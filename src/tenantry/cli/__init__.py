@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from tenantry import __version__
-from tenantry.cli import changes, db, emulator, events, init, instance, roles, tenants, users
+from tenantry.cli import adopt, changes, db, emulator, events, init, instance, roles, tenants, users
+from tenantry.cli.adopt_organizations import organizations
+from tenantry.cli.adopt_report import report
 from tenantry.cli.dev import dev
 from tenantry.cli.reconcile import reconcile
 from tenantry.cli.status import status
@@ -32,6 +34,9 @@ app.add_typer(changes.app, name="changes")
 app.add_typer(events.app, name="events")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(users.app, name="users")
+adopt.app.command()(organizations)
+adopt.app.command()(report)
+app.add_typer(adopt.app, name="adopt")
 app.add_typer(emulator.app, name="emulator")
 app.add_typer(init.app, name="init")
 app.command()(dev)

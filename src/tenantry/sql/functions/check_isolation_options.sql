@@ -21,14 +21,17 @@ begin
   elsif tenant_key not in ('id', 'clerk_org_id') then
     perform tenantry.raise_error('TY010', format('key %L is neither id nor clerk_org_id', tenant_key));
   end if;
-  select option into wrong from jsonb_object_keys(options) as option where option not in ('column', 'key', 'backfill', 'permissions') limit 1;
+  select option into wrong from jsonb_object_keys(options) as option where option not in ('column', 'key', 'backfill', 'permissions', 'check') limit 1;
   if wrong is not null then
-    perform tenantry.raise_error('TY010', format('unknown option %L: column, key, backfill and permissions are known', wrong));
+    perform tenantry.raise_error('TY010', format('unknown option %L: column, key, backfill, permissions and check are known', wrong));
   end if;
   select option into wrong from jsonb_each(options) as o(option, value)
   where option <> 'permissions' and (jsonb_typeof(value) not in ('string', 'null') or value = '""') limit 1;
   if wrong is not null then
     perform tenantry.raise_error('TY010', format('option %L is a text', wrong));
+  end if;
+  if coalesce(options ->> 'check', 'later') <> 'later' then
+    perform tenantry.raise_error('TY010', 'option "check" is "later" or left out');
   end if;
   select command into wrong from jsonb_each(permissions) as p(command, permission)
   where command not in ('select', 'insert', 'update', 'delete') or jsonb_typeof(permission) <> 'string' limit 1;

@@ -2,7 +2,7 @@
 create or replace function tenantry.check_tables()
 returns table (name text, object text, code text, explanation text, fix text) language plpgsql stable as $$
 begin
-  -- Migration tools' own tables count as bookkeeping while no tenant can reach them.
+  -- Migration tools' own tables count as bookkeeping while no tenant can reach them, and so do those of a move.
   return query
   select 'table-unclassified', c.oid::regclass::text, 'TC01', 'This table is neither isolated nor shared.',
     format('select tenantry.isolate_table_v1(%L); -- or: select tenantry.share_table_v1(%1$L, ''read'');', c.oid::regclass)
@@ -12,7 +12,7 @@ begin
     and not exists (select from tenantry.table_isolation as i where i.relation = c.oid)
     and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
     and not exists (select from pg_inherits as h join tenantry.table_isolation as i on i.relation = h.inhparent where h.inhrelid = c.oid)
-    and not (c.relname in ('alembic_version', '_prisma_migrations', '__drizzle_migrations', 'schema_migrations', 'django_migrations')
+    and not ((n.nspname = 'tenantry_adopt' or c.relname in ('alembic_version', '_prisma_migrations', '__drizzle_migrations', 'schema_migrations', 'django_migrations'))
              and not has_table_privilege('tenantry_tenant', c.oid, 'select, insert, update, delete'));
 
   return query

@@ -2,11 +2,13 @@
 --
 -- options: {"column": "tenant_id", "key": "id",        -- the column, and which column of tenants it holds: id or clerk_org_id
 --           "backfill": "<tenant id or Clerk id>",     -- whom the rows without a tenant belong to
---           "permissions": {"delete": "org:documents:delete"}}  -- select, insert, update, delete: what the member must hold
+--           "permissions": {"delete": "org:documents:delete"},  -- select, insert, update, delete: what the member must hold
+--           "check": "later"}                          -- no findings: check_v1 reads every table, under this one's lock
 -- returns: {"table", "column", "key", "partitions": [...], "findings": [check_v1's rows about the table]}
 -- raises:  TY030 where the table cannot be isolated, naming why; TY010 for options it does not know
 --
--- Who may call: the table's owner, without a tenant. Locks the table (ACCESS EXCLUSIVE), for as long as a scan takes.
+-- Who may call: the table's owner, without a tenant. Locks the table (ACCESS EXCLUSIVE), for as long as a scan takes; no
+-- scan where the column is there and NOT NULL, with an index that it begins, and the foreign key to tenants.
 create or replace function tenantry.isolate_table_v1(relation regclass, options jsonb default '{}')
 returns jsonb language plpgsql as $$
 declare
@@ -32,7 +34,8 @@ begin
     perform tenantry.grant_table(part, 'none');  -- reached through the parent alone
   end loop;
   return jsonb_build_object('table', relation, 'column', tenant_column, 'key', tenant_key, 'partitions', to_jsonb(parts::text[]),
-    'findings', coalesce((select jsonb_agg(to_jsonb(f)) from tenantry.check_v1() as f
-                          where f.object = relation::text or f.object = any (parts::text[])), '[]'));
+    'findings', case when options ->> 'check' = 'later' then null else
+      coalesce((select jsonb_agg(to_jsonb(f)) from tenantry.check_v1() as f
+                where f.object = relation::text or f.object = any (parts::text[])), '[]') end);
 end
 $$;

@@ -5,10 +5,11 @@ returns void language plpgsql as $$
 declare
   wanted  constant regtype := case tenant_key when 'id' then 'uuid' else 'text' end;
   actual  regtype;
+  filled  boolean;
   tenant  tenantry.tenants;
-  orphans boolean;
+  orphans boolean := false;
 begin
-  select a.atttypid::regtype into actual from pg_attribute as a
+  select a.atttypid::regtype, a.attnotnull into actual, filled from pg_attribute as a
   where a.attrelid = relation and a.attname = tenant_column and not a.attisdropped;
   if actual is null then
     execute format('alter table %s add column %I %s', relation, tenant_column, wanted);
@@ -16,7 +17,9 @@ begin
     perform tenantry.raise_error('TY030', format('%s.%I is %s; the key %s needs %s', relation, tenant_column, actual, tenant_key, wanted));
   end if;
 
-  execute format('select exists (select from %s where %I is null)', relation, tenant_column) into orphans;
+  if filled is distinct from true then  -- else a scan, under the lock, would tell nothing new
+    execute format('select exists (select from %s where %I is null)', relation, tenant_column) into orphans;
+  end if;
   if orphans and backfill is not null then
     tenant := tenantry.find_tenant(backfill);
     if tenant_key = 'clerk_org_id' and tenant.clerk_org_id is null then

@@ -1,0 +1,47 @@
+"""Pieces of SQL that several steps are made of."""
+
+from __future__ import annotations
+
+from tenantry.adopt.catalog import Index, Reference
+from tenantry.adopt.names import listing, literal, plain
+
+
+def function(name: str, body: str) -> str:
+    """Definer: the app's logins may neither call nor read what the move keeps."""
+    return (
+        f"create or replace function {name}() returns trigger language plpgsql security definer\n"
+        f"set search_path = pg_catalog, pg_temp as $$\n{body}\n$$"
+    )
+
+
+def index(table: str, made: Index, manner: str) -> str:
+    include = f" include ({listing(made.include)})" if made.include else ""
+    distinct = " nulls not distinct" if made.nulls_not_distinct else ""
+    where = f" where {made.predicate}" if made.predicate else ""
+    unique = "unique " if made.unique else ""
+    return f"create {unique}index {manner}{made.name} on {table} ({listing(made.columns)}){include}{distinct}{where}"
+
+
+def actions(reference: Reference) -> str:
+    """What a composite key does where the plain one did it; SET NULL and SET DEFAULT leave the tenant alone."""
+    on_delete = reference.on_delete
+    if on_delete in ("set null", "set default"):
+        on_delete += f" ({listing(reference.columns)})"
+    parts = [
+        f"on delete {on_delete}" if on_delete else "",
+        f"on update {reference.on_update}" if reference.on_update else "",
+    ]
+    return "".join(f" {part}" for part in [*parts, reference.deferrable] if part)
+
+
+def _has_constraint(table: str, name: str) -> str:
+    where = f"conrelid = {literal(table)}::regclass and conname = {literal(plain(name))}"
+    return f"exists (select from pg_constraint where {where})"
+
+
+def unless_there(table: str, name: str, statement: str) -> str:
+    return f"do $$ begin if not {_has_constraint(table, name)} then\n  {statement}; end if; end $$"
+
+
+def if_there(table: str, name: str, statement: str) -> str:
+    return f"do $$ begin if {_has_constraint(table, name)} then\n  {statement}; end if; end $$"

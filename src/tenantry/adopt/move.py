@@ -1,0 +1,114 @@
+"""A move from plan to done: what `tenantry adopt` calls, on one connection that has been opened for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tenantry import schema as schemas
+from tenantry.adopt import catalog, preflight, record, report, runner, steps, verify
+from tenantry.adopt.catalog import Schema
+from tenantry.adopt.plan import Plan
+from tenantry.adopt.record import Entry
+from tenantry.adopt.runner import Pace, Watcher
+from tenantry.adopt.step import Phase, Step
+from tenantry.errors import AdoptionRefused
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+def read_schema(connection: psycopg.Connection[Any]) -> Schema:
+    """The catalog, of a database that has this release's schema. Raises SchemaError where it has not."""
+    schemas.require(connection)
+    return catalog.read(connection)
+
+
+def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
+    """The steps of the move that has begun, else those it would have. Changes nothing."""
+    with as_owner(connection, plan) as schema:
+        if entries := record.read(connection):
+            _require_same(connection, plan)
+            return entries
+        return [Entry(n, step, "pending") for n, step in enumerate(_build(connection, plan, schema), 1)]
+
+
+def apply(connection: psycopg.Connection[Any], plan: Plan, last: Phase, pace: Pace, watcher: Watcher) -> None:
+    """Begins a move, or goes on with it, up to and with a phase. Raises AdoptionRefused, before anything is changed
+    where the plan cannot be carried out."""
+    with as_owner(connection, plan) as schema, record.locked(connection):
+        if record.exists(connection):
+            _require_same(connection, plan)
+        else:
+            known = preflight.examine(connection, plan, schema)
+            built = steps.build(plan, schema, known)
+            before = verify.measure(connection, plan, schema)
+            record.begin(connection, record.Move(digest(plan), known, before), built)
+        runner.apply(connection, record.read(connection), last, pace, watcher)
+
+
+def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher: Watcher) -> None:
+    """Undoes a move back to before a phase; when nothing is left of it, its record goes too."""
+    owner = record.owner(connection)
+    if owner is None:
+        raise AdoptionRefused("No move has begun here: there is nothing to undo.")
+    with _acting_as(connection, owner), record.locked(connection):
+        report.switch_off(connection, catalog.read(connection), pace)  # it depends on the columns
+        runner.undo(connection, record.read(connection), first, pace, watcher)
+        if all(entry.state == "pending" for entry in record.read(connection)):
+            record.forget(connection)
+
+
+def read_progress(connection: psycopg.Connection[Any]) -> Sequence[Entry]:
+    """The steps of the move that has begun, as far as each is; none where none has."""
+    owner = record.owner(connection)
+    if owner is None:
+        return []
+    with _acting_as(connection, owner):
+        return record.read(connection)
+
+
+def check(connection: psycopg.Connection[Any], plan: Plan, *, still: bool = False) -> verify.Report:
+    """What is to be said of the rows as they are now: see `verify`."""
+    with as_owner(connection, plan) as schema:
+        if record.exists(connection):
+            _require_same(connection, plan)
+        return verify.verify(connection, plan, schema, still=still)
+
+
+def digest(plan: Plan) -> str:
+    """What tells two plans apart; comments in the file do not."""
+    return hashlib.sha256(repr(plan).encode()).hexdigest()
+
+
+def _build(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> tuple[Step, ...]:
+    return steps.build(plan, schema, preflight.examine(connection, plan, schema))
+
+
+def _require_same(connection: psycopg.Connection[Any], plan: Plan) -> None:
+    move = record.read_move(connection)
+    if move is not None and move.plan != digest(plan):
+        raise AdoptionRefused(
+            "adopt.toml is not the plan that has begun here.",
+            hint="Put it back as it was, or `tenantry adopt undo` first.",
+        )
+
+
+@contextmanager
+def as_owner(connection: psycopg.Connection[Any], plan: Plan) -> Iterator[Schema]:
+    """The catalog as the owner of the tables sees it, whose session this is for the time."""
+    owner = preflight.find_owner(connection, plan, read_schema(connection))
+    with _acting_as(connection, owner):
+        yield catalog.read(connection)
+
+
+@contextmanager
+def _acting_as(connection: psycopg.Connection[Any], owner: str) -> Iterator[None]:
+    runner.prepare(connection, owner)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("reset role")

@@ -1,0 +1,241 @@
+"""What must hold before anything is changed: who may, and whether each user and organization is known to Clerk.
+
+Whatever does not is a sentence; all of them are told at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tenantry import mirror
+from tenantry.adopt import plan as plans
+from tenantry.adopt.catalog import Schema
+from tenantry.adopt.config import read_pairs
+from tenantry.adopt.names import plain
+from tenantry.adopt.plan import Plan, Source, value_of
+from tenantry.adopt.step import Known
+from tenantry.database import run
+from tenantry.errors import AdoptionRefused
+
+if TYPE_CHECKING:
+    import psycopg
+
+_CHUNK = 5_000
+_SHOWN = 5
+_VALUES = 1_000  # more organizations than that a person names in a file
+_MAY = """
+select pg_has_role(current_user, %(owner)s, 'usage'),
+  has_database_privilege(%(owner)s, current_database(), 'create'),
+  pg_has_role(%(owner)s, 'tenantry_app', 'usage')"""
+
+
+def find_owner(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> str:
+    """The owner of the tables, as whom the move is made. Raises AdoptionRefused where there are several, or the login
+    may not act for it."""
+    owners = {schema.tables[d.table].owner for d in plan.decisions if d.table in schema.tables}
+    if not owners:
+        raise AdoptionRefused(
+            "The plan names no table of this database.", hint="Is it the right database? See `tenantry adopt plan`."
+        )
+    if len(owners) > 1:
+        raise AdoptionRefused(
+            f"The tables have {len(owners)} owners: {', '.join(sorted(owners))}.",
+            hint="Give them one: alter table ... owner to ...",
+        )
+    owner = owners.pop()
+    row = connection.execute(_MAY, {"owner": plain(owner)}).fetchone() or (False, False, False)
+    if not row[0]:
+        raise AdoptionRefused(
+            f"The tables belong to {owner}, and this login is {schema.login}.", hint=f"Log in as {owner}."
+        )
+    if not row[2]:
+        raise AdoptionRefused(
+            f"{owner}, who owns the tables, may not use the tenantry schema.",
+            hint=f"Run `tenantry db migrate --app-role {plain(owner)}`.",
+        )
+    if not row[1]:
+        name = connection.execute("select quote_ident(current_database())").fetchone()
+        raise AdoptionRefused(
+            f"{owner}, who owns the tables, may not create a schema.",
+            hint=f"Run: grant create on database {name[0] if name else ''} to {owner};",
+        )
+    return owner
+
+
+def examine(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> Known:
+    """What the steps need to know. Raises AdoptionRefused with everything that is in the way."""
+    problems = plans.check(plan, schema)
+    if problems:
+        raise _refusal(problems, "Edit adopt.toml; `tenantry adopt plan` shows what there is to choose from.")
+    plans.sort(plan, schema)
+    examiner = _Examiner(connection, plan, schema)
+    known = examiner.examine()
+    if examiner.problems:
+        raise _refusal(examiner.problems, "Nothing has been changed.")
+    return known
+
+
+def _refusal(problems: Iterable[str], hint: str) -> AdoptionRefused:
+    told = list(problems)
+    first = "This is in the way:" if len(told) == 1 else f"{len(told)} things are in the way:"
+    return AdoptionRefused(first, detail="\n".join(f"- {problem}" for problem in told), hint=hint)
+
+
+class _Examiner:
+    def __init__(self, connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._schema = schema
+        self.problems: list[str] = []
+
+    def examine(self) -> Known:
+        rows = self._plan.rows
+        named = [org_id for org_id in (rows.organization, rows.rest) if org_id]
+        self._require_known(named, "[rows]")
+        given = [*self._users(), *self._organizations(), *self._owners()]
+        self._columns()
+        tenants = {} if self.problems else {org_id: self._tenant(org_id) for org_id in named}
+        return Known(tenants, tuple(given))
+
+    def _tenant(self, org_id: str) -> str:
+        row = self._connection.execute("select tenantry.adopt_tenant_v1(%s)::text", [org_id]).fetchone()
+        return str(row[0]) if row else ""
+
+    # --- users and organizations of the app
+
+    def _users(self) -> Iterator[tuple[str, str, str]]:
+        source = self._plan.users
+        if source is None or not self._is_used(source) or self._plan.rows.to != "personal":
+            return
+        bound = self._connection.execute("select from tenantry.clerk_instance").fetchone()
+        if bound is None:
+            self.problems.append(
+                "The mirror has not seen Clerk yet, and personal tenants are named after its instance: "
+                "run `tenantry reconcile` first."
+            )
+            return
+        yield from self._clerk_ids(source, "users")
+
+    def _organizations(self) -> Iterator[tuple[str, str, str]]:
+        if self._plan.organizations is not None and self._is_used(self._plan.organizations):
+            yield from self._clerk_ids(self._plan.organizations, "organizations")
+
+    def _is_used(self, source: Source) -> bool:
+        return any(d.tenant == "owner" and self._plan.source(self._schema, d) == source for d in self._plan.owned)
+
+    def _clerk_ids(self, source: Source, kind: str) -> Iterator[tuple[str, str, str]]:
+        """Clerk's ids of a table's rows, from where they are; only what is in no column has to be given."""
+        if not source.table:
+            for decision in self._plan.owned:
+                if decision.tenant == "owner" and self._plan.source(self._schema, decision) == source:
+                    column = decision.column[0]
+                    ids = self._values(f"select distinct {column} from {decision.table} where {column} is not null")
+                    self._require_known(ids, f"{decision.table}.{column}")
+            return
+        if source.clerk_id:
+            missing = f"select count(*) from {source.table} where {source.clerk_id} is null"
+            self._count(missing, f"{{}} rows of {source.table} have no Clerk id in {source.clerk_id}")
+            query = f"select {source.clerk_id}::text from {source.table} where {source.clerk_id} is not null"
+            self._require_known(self._values(query), f"{source.table}.{source.clerk_id}")
+            return
+        pairs = read_pairs(source.csv) if source.csv else users_by_email(self._connection, source)
+        keys = set(self._values(f"select {source.key}::text from {source.table}"))
+        self._require_all(keys, pairs, source.table, source.csv or f"the mirror, by {source.email}")
+        self._require_known(pairs.values(), source.csv or source.email)
+        yield from ((kind, key, clerk_id) for key, clerk_id in pairs.items() if key in keys)
+
+    def _owners(self) -> Iterator[tuple[str, str, str]]:
+        """Which organization a user's rows go to."""
+        rows, source = self._plan.rows, self._plan.users
+        if source is None or not self._is_used(source) or rows.to not in ("column", "csv"):
+            return
+        if rows.to == "csv":
+            pairs, kind, value = read_pairs(rows.csv), "owners", f"{source.key}::text"
+        else:
+            pairs = read_pairs(rows.csv) if rows.csv else {}
+            pairs |= {key: org_id for key, org_id in rows.organizations.items() if org_id}
+            kind, value = "values", value_of(rows, source.table)
+        keys = set(self._values(f"select distinct {value} from {source.table} where {value} is not null"))
+        self._require_all(
+            keys, pairs, f"{source.table}.{rows.column or source.key}", rows.csv or "[rows.organizations]"
+        )
+        self._require_known(pairs.values(), rows.csv or "[rows.organizations]")
+        yield from ((kind, key, org_id) for key, org_id in pairs.items() if key in keys)
+
+    def _columns(self) -> None:
+        """Columns that hold Clerk's ids of organizations already."""
+        for decision in self._plan.owned:
+            if decision.tenant == "column":
+                column = decision.column[0]
+                self._count(
+                    f"select count(*) from {decision.table} where {column} is null",
+                    f"{{}} rows of {decision.table} have no organization in {column}",
+                    rest=False,
+                )
+                ids = self._values(f"select distinct {column} from {decision.table} where {column} is not null")
+                self._require_known(ids, f"{decision.table}.{column}")
+
+    # --- problems
+
+    def _require_all(self, keys: set[str], pairs: dict[str, str], what: str, where: str) -> None:
+        missing = sorted(keys - pairs.keys())
+        if missing and not self._plan.rows.rest:
+            self.problems.append(f"{what}: {_some(missing)} not in {where}. Add them, or name who gets the rest.")
+
+    def _require_known(self, ids: Iterable[str], where: str) -> None:
+        unknown = []
+        for chunk in _chunks(sorted(set(ids))):
+            odd = [each for each in chunk if not re.fullmatch(r"(org|user)_\w+", each)]
+            if odd:
+                self.problems.append(f"{where}: {_some(odd)} no Clerk id.")
+                return
+            unknown += mirror.decode(run(self._connection, mirror.list_unknown_ids(chunk)))
+        if unknown:
+            self.problems.append(f"{where}: {_some(unknown)} not in the mirror. Run `tenantry reconcile`, then again.")
+
+    def _count(self, query: str, problem: str, *, rest: bool = True) -> None:
+        row = self._connection.execute(query.encode()).fetchone()
+        if row and row[0] and not (rest and self._plan.rows.rest):
+            hint = ", or name who gets the rest." if rest else "."
+            self.problems.append(f"{problem.format(row[0])}. Fill them{hint}")
+
+    def _values(self, query: str) -> list[str]:
+        return [str(row[0]) for row in self._connection.execute(query.encode()).fetchall()]
+
+
+def users_by_email(connection: psycopg.Connection[Any], source: Source) -> dict[str, str]:
+    """Clerk's ids of the app's users, by key, from their primary address; one that several have tells nothing."""
+    with connection.transaction():
+        connection.execute("select tenantry.bypass_tenant_v1('adopt: users by e-mail')")
+        rows = connection.execute(
+            "select lower(primary_email), min(id), count(*) from tenantry.users"
+            " where primary_email is not null and ended_at is null group by 1"
+        ).fetchall()
+    clerk_ids = {email: clerk_id for email, clerk_id, count in rows if count == 1}
+    query = f"select {source.key}::text, lower({source.email}::text) from {source.table}"
+    app = connection.execute(query.encode()).fetchall()
+    return {key: clerk_ids[email] for key, email in app if email in clerk_ids}
+
+
+def list_values(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[str]:
+    """What is in the column that rows go by, for each of which an organization has to be named."""
+    table = schema.tables.get(plan.users.table) if plan.users else None
+    if table is None or table.column(plan.rows.column) is None:
+        return []
+    value = value_of(plan.rows, "t")
+    query = f"select distinct {value} from {table.name} as t where {value} is not null order by 1 limit {_VALUES}"
+    return [str(row[0]) for row in connection.execute(query.encode()).fetchall()]
+
+
+def _some(found: list[str]) -> str:
+    shown = ", ".join(found[:_SHOWN])
+    if len(found) == 1:
+        return f"{shown} is"
+    return f"{shown} are" if len(found) <= _SHOWN else f"{len(found)} ({shown}, ...) are"
+
+
+def _chunks(values: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(values), _CHUNK):
+        yield values[start : start + _CHUNK]

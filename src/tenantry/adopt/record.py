@@ -1,0 +1,160 @@
+"""The record of a move in the database: its steps as they were planned, how far each is, and the rows of before.
+
+It is kept in the schema `tenantry_adopt`, which belongs to the owner of the app's tables: whoever could write the
+record could have that owner run any SQL, so nobody else may.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from tenantry.adopt.catalog import SCHEMA
+from tenantry.adopt.step import PHASES, Known, Phase, Step
+from tenantry.errors import AdoptionRefused
+
+if TYPE_CHECKING:
+    import psycopg
+
+LOCK = 0x7E4A1A  # a number of our own: advisory locks are shared by everybody in a database
+
+_MAKE = f"""
+create schema if not exists {SCHEMA};
+create table if not exists {SCHEMA}.moves (
+  singleton boolean primary key default true check (singleton),
+  plan      text not null,                     -- digest of the plan that the steps are of
+  known     jsonb not null,                    -- what the plan's names and files stood for
+  before    jsonb not null,                    -- by table: columns, rows and checksum when it began
+  began_at  timestamptz not null default now()
+);
+create table if not exists {SCHEMA}.steps (
+  position integer primary key,
+  step     jsonb not null,
+  state    text not null default 'pending' check (state in ('pending', 'running', 'done')),
+  leaf     text,                               -- of batches: the table they are in
+  page     bigint not null default 0,          -- ... and the page the next one begins with
+  rows     bigint not null default 0,
+  held_ms  double precision,                   -- how long its longest transaction held its locks
+  ended_at timestamptz
+);"""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """`plan` is its digest, `before` by table the columns, rows and checksum when it began."""
+
+    plan: str
+    known: Known
+    before: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A step as the record has it."""
+
+    position: int
+    step: Step
+    state: str
+    leaf: str | None = None
+    page: int = 0
+    rows: int = 0
+    held_ms: float | None = None
+
+
+def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]) -> None:
+    """Writes down what is going to be done, in one transaction."""
+    with connection.transaction():
+        connection.execute(_MAKE.encode())
+        insert = f"insert into {SCHEMA}.moves (plan, known, before) values (%s, %s::jsonb, %s::jsonb)"
+        values = [move.plan, json.dumps(asdict(move.known)), json.dumps(dict(move.before))]
+        connection.execute(insert.encode(), values)
+        insert = f"insert into {SCHEMA}.steps (position, step) values (%s, %s::jsonb)"
+        rows = [(n, json.dumps(asdict(step))) for n, step in enumerate(steps, 1)]
+        connection.cursor().executemany(insert.encode(), rows)
+
+
+def read(connection: psycopg.Connection[Any]) -> list[Entry]:
+    """The steps of the move that has begun here; none where none has."""
+    if not exists(connection):
+        return []
+    query = f"select position, step, state, leaf, page, rows, held_ms from {SCHEMA}.steps order by position"
+    rows = connection.execute(query.encode()).fetchall()
+    return [Entry(position, _step(step), *rest) for position, step, *rest in rows]
+
+
+def read_move(connection: psycopg.Connection[Any]) -> Move | None:
+    """What the move is of; None where none has begun."""
+    if not exists(connection):
+        return None
+    row = connection.execute(f"select plan, known, before from {SCHEMA}.moves".encode()).fetchone()
+    if row is None:
+        return None
+    digest, known, before = row
+    return Move(digest, Known(known["tenants"], tuple(tuple(line) for line in known["given"])), before)
+
+
+def exists(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.steps"]).fetchone()
+    return bool(row and row[0])
+
+
+def owner(connection: psycopg.Connection[Any]) -> str | None:
+    """Who makes the move that has begun; None where none has."""
+    query = "select quote_ident(pg_get_userbyid(nspowner)) from pg_namespace where nspname = %s"
+    row = connection.execute(query, [SCHEMA]).fetchone()
+    return str(row[0]) if row and exists(connection) else None
+
+
+def note(connection: psycopg.Connection[Any], position: int, state: str, held_ms: float | None = None) -> None:
+    query = f"""update {SCHEMA}.steps set state = %s, held_ms = greatest(held_ms, %s), ended_at = clock_timestamp(),
+      leaf = case when %s = 'pending' then null else leaf end, page = case when %s = 'pending' then 0 else page end
+      where position = %s"""
+    connection.execute(query.encode(), [state, held_ms, state, state, position])
+
+
+def note_batch(connection: psycopg.Connection[Any], position: int, leaf: str, page: int, rows: int) -> None:
+    query = f"update {SCHEMA}.steps set state = 'running', leaf = %s, page = %s, rows = rows + %s where position = %s"
+    connection.execute(query.encode(), [leaf, page, rows, position])
+
+
+def forget(connection: psycopg.Connection[Any]) -> None:
+    """Leaves nothing behind: all is undone, or was of tables that are gone."""
+    connection.execute(f"drop schema {SCHEMA} cascade".encode())
+
+
+def reached(entries: Sequence[Entry]) -> Phase | None:
+    """The last phase all of whose steps are done, and all of those before."""
+    found: Phase | None = None
+    for phase in PHASES:
+        if not all(entry.state == "done" for entry in entries if entry.step.phase == phase):
+            return found
+        found = phase
+    return found
+
+
+@contextmanager
+def locked(connection: psycopg.Connection[Any], patience: float = 15) -> Iterator[None]:
+    """One move at a time. A process that was killed holds the lock until its server notices: hence some patience."""
+    connection.execute("select set_config('lock_timeout', %s, false)", [f"{int(patience * 1000)}ms"])
+    import psycopg
+
+    try:
+        connection.execute("select pg_advisory_lock(%s)", [LOCK])
+    except psycopg.errors.LockNotAvailable:
+        raise AdoptionRefused(
+            "Another `tenantry adopt` is at work on this database.", hint="Wait for it to end."
+        ) from None
+    try:
+        connection.execute("set lock_timeout = 0")
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("select pg_advisory_unlock(%s)", [LOCK])
+
+
+def _step(told: dict[str, Any]) -> Step:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return Step(**values)

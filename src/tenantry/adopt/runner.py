@@ -1,0 +1,318 @@
+"""Runs the steps of a move on a live database: briefly locked, in small transactions, resumable, and back again.
+
+Theory of operation.
+- A lock that the app would feel is asked for with a short `lock_timeout`, again and again: whoever waits in a queue for
+  a lock makes everybody behind it wait. Between attempts the queue is empty.
+- Autovacuum gives way only to who waits a second for it. So a step first takes, patiently, the lock that keeps vacuum
+  off and disturbs nobody (SHARE UPDATE EXCLUSIVE), and then, impatiently, what it needs.
+- A batch waits for a row that the app holds no longer than that either: with a `lock_timeout` below the server's
+  `deadlock_timeout` it is always the batch that gives way, never the app.
+- A step and its record are one transaction; a step that cannot be (CREATE INDEX CONCURRENTLY) finds what a broken
+  attempt left, and begins again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tenantry.adopt import record
+from tenantry.adopt.catalog import SCHEMA
+from tenantry.adopt.names import literal
+from tenantry.adopt.record import Entry
+from tenantry.adopt.step import FIRST, LAST, LEAF, PHASES, Phase, Step
+from tenantry.errors import AdoptionRefused
+
+if TYPE_CHECKING:
+    import psycopg
+
+_GUARD_MS = 3_000  # longer than the second after which autovacuum gives way
+_FIRST_PAGES = 32
+_MOST_PAGES = 8_192
+_LONGEST_PAUSE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`lock_ms`: how long a statement waits for a lock at once. `batch_ms`: about how long a batch takes. `rest`: how
+    long it rests after each, as a share of that. `patience`: seconds after which a step that got no lock gives up."""
+
+    lock_ms: int = 50
+    batch_ms: int = 40
+    rest: float = 0.0
+    patience: float = 600.0
+
+
+class Watcher(Protocol):
+    """Is told what is done: a step before it begins, and how far its batches are, in pages."""
+
+    def begin(self, entry: Entry, total: int, *, undo: bool) -> None: ...
+    def progress(self, entry: Entry, done: int, total: int) -> None: ...
+    def end(self, entry: Entry, *, undo: bool) -> None: ...
+
+
+def apply(
+    connection: psycopg.Connection[Any], entries: Sequence[Entry], last: Phase, pace: Pace, watcher: Watcher
+) -> None:
+    """Does what is left to do up to and with a phase. Raises AdoptionRefused where a step cannot be done; what came
+    before it stays."""
+    run = _Run(connection, pace, watcher)
+    for entry in entries:
+        if entry.state != "done" and PHASES.index(entry.step.phase) <= PHASES.index(last):
+            watcher.begin(entry, len(entries), undo=False)
+            run.do(entry)
+            watcher.end(entry, undo=False)
+
+
+def undo(
+    connection: psycopg.Connection[Any], entries: Sequence[Entry], first: Phase, pace: Pace, watcher: Watcher
+) -> None:
+    """Undoes what was done, last first, back to before a phase. Raises AdoptionRefused after contract has begun."""
+    if any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
+        raise AdoptionRefused(
+            "The move cannot be undone any more: contract has begun.",
+            hint="`tenantry adopt apply --to contract` finishes it.",
+        )
+    run = _Run(connection, pace, watcher)
+    for entry in reversed(entries):
+        if entry.state != "pending" and PHASES.index(entry.step.phase) >= PHASES.index(first):
+            watcher.begin(entry, len(entries), undo=True)
+            run.undo(entry)
+            watcher.end(entry, undo=True)
+
+
+def briefly(connection: psycopg.Connection[Any], step: Step, pace: Pace) -> None:
+    """Runs what is no step of the move as one that is `together`, and keeps no record of it."""
+    _Run(connection, pace, None)._together(step, step.sql, lambda _: None)
+
+
+class _Run:
+    def __init__(self, connection: psycopg.Connection[Any], pace: Pace, watcher: Watcher | None) -> None:
+        self._connection = connection
+        self._pace = pace
+        self._watcher = watcher
+
+    def do(self, entry: Entry) -> None:
+        with self._told(entry.step):
+            self._do(entry)
+
+    def _do(self, entry: Entry) -> None:
+        step = entry.step
+        if step.how == "check":
+            self._check(step)
+            record.note(self._connection, entry.position, "done")
+        elif step.how == "batches":
+            self._batches(entry)
+        elif step.how == "alone":
+            self._alone(entry)
+        else:
+            self._together(step, step.sql, lambda held: record.note(self._connection, entry.position, "done", held))
+
+    def undo(self, entry: Entry) -> None:
+        step = entry.step
+        with self._told(step):
+            if self._is_gone(step.table):  # and all that was done to it
+                record.note(self._connection, entry.position, "pending")
+            elif step.undo_alone:
+                self._connection.execute("set lock_timeout = 0")
+                for statement in step.undo:
+                    self._connection.execute(statement.encode())
+                record.note(self._connection, entry.position, "pending")
+            else:
+                self._together(step, step.undo, lambda _: record.note(self._connection, entry.position, "pending"))
+
+    def _is_gone(self, table: str) -> bool:
+        row = self._connection.execute("select to_regclass(%s) is null", [table or "pg_class"]).fetchone()
+        return bool(row and row[0])
+
+    @contextmanager
+    def _told(self, step: Step) -> Iterator[None]:
+        """What the database would not do, as a sentence; not that it is gone itself."""
+        import psycopg
+
+        try:
+            yield
+        except psycopg.Error as error:
+            if self._connection.closed:
+                raise
+            raise AdoptionRefused(
+                f'The step "{step.name}" failed: {error.diag.message_primary or error}',
+                detail=error.diag.message_detail,
+                hint="What was done before stays. Mend it and run it again, or `tenantry adopt undo`.",
+            ) from None
+
+    # --- in one transaction
+
+    def _together(self, step: Step, statements: Sequence[str], done: Callable[[float], None]) -> None:
+        """All statements and the record, once the locks are got."""
+        impatient = step.lock != "SHARE UPDATE EXCLUSIVE"  # which disturbs nobody who reads or writes
+        wait = self._pace.lock_ms if impatient else _GUARD_MS
+        for _ in self._attempts(step):
+            with self._connection.transaction(), self._yielding():
+                for table in step.guards:
+                    self._limit(_GUARD_MS)
+                    self._connection.execute(f"lock table {table} in share update exclusive mode".encode())
+                self._limit(wait)
+                if step.quiet:
+                    self._connection.execute("set local session_replication_role = replica")
+                began = time.monotonic()
+                for statement in statements:
+                    self._connection.execute(statement.encode())
+                done((time.monotonic() - began) * 1000)
+                return
+
+    def _attempts(self, step: Step) -> Iterator[int]:
+        """As many as patience allows, further and further apart."""
+        began, pause = time.monotonic(), 0.02
+        attempt = 0
+        while True:
+            yield (attempt := attempt + 1)
+            if time.monotonic() - began > self._pace.patience:
+                raise AdoptionRefused(
+                    f'The step "{step.name}" did not get its locks in {self._pace.patience:g} s ({attempt} attempts).',
+                    detail=self._holders(step),
+                    hint="End what holds them, or wait; then run it again: it goes on here.",
+                )
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 1.6, _LONGEST_PAUSE)
+
+    @contextmanager
+    def _yielding(self) -> Iterator[None]:
+        """Gives up what it has, quietly, where a lock is not to be had."""
+        import psycopg
+
+        try:
+            yield
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            raise psycopg.Rollback from None
+
+    def _limit(self, milliseconds: int) -> None:
+        self._connection.execute(f"set local lock_timeout = '{milliseconds}ms'".encode())
+
+    def _holders(self, step: Step) -> str | None:
+        """Who holds locks on the tables of a step, as far as the login may see."""
+        tables = [*step.guards, step.table] if step.table else list(step.guards)
+        query = """
+            select distinct a.pid, coalesce(a.state, a.backend_type), extract(epoch from now() - a.xact_start)::integer
+            from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
+            where l.relation = any (%s::regclass[]) and l.granted and a.pid <> pg_backend_pid()
+            order by 3 desc limit 5"""
+        rows = self._connection.execute(query, [tables]).fetchall()
+        return "; ".join(f"process {pid} ({state}, for {age} s)" for pid, state, age in rows) or None
+
+    # --- outside a transaction
+
+    def _alone(self, entry: Entry) -> None:
+        step = entry.step
+        record.note(self._connection, entry.position, "running")
+        self._connection.execute("set lock_timeout = 0")  # it waits for others, and nobody waits for it
+        for _ in self._attempts(step):
+            self._drop_broken(step)
+            if self._try(step):
+                record.note(self._connection, entry.position, "done")
+                return
+
+    def _try(self, step: Step) -> bool:
+        import psycopg
+
+        try:
+            for statement in step.sql:
+                self._connection.execute(statement.encode())
+        except psycopg.errors.DeadlockDetected:
+            return False
+        except psycopg.errors.UniqueViolation as error:
+            self._drop_broken(step)
+            raise AdoptionRefused(
+                f'The step "{step.name}" found rows that are not unique.', detail=error.diag.message_detail
+            ) from None
+        return True
+
+    def _drop_broken(self, step: Step) -> None:
+        """A concurrent build that was broken off leaves an index that nobody may use."""
+        if step.index:
+            query = "select from pg_index where indexrelid = to_regclass(%s) and not indisvalid"
+            if self._connection.execute(query, [step.index]).fetchone() is not None:
+                self._connection.execute(f"drop index concurrently if exists {step.index}".encode())
+
+    # --- in batches
+
+    def _batches(self, entry: Entry) -> None:
+        step = entry.step
+        sizes = [self._pages(leaf) for leaf in step.leaves]
+        begun = step.leaves.index(entry.leaf) if entry.leaf in step.leaves else 0
+        size = _FIRST_PAGES
+        for number, leaf in enumerate(step.leaves):
+            if number < begun:
+                continue
+            page = entry.page if number == begun else 0
+            while page < sizes[number]:
+                taken, seconds = self._batch(entry, leaf, page, size)
+                page += taken
+                size = _resize(taken, seconds, self._pace.batch_ms)
+                if self._watcher is not None:
+                    self._watcher.progress(entry, sum(sizes[:number]) + min(page, sizes[number]), sum(sizes))
+                time.sleep(seconds * self._pace.rest)
+        record.note(self._connection, entry.position, "done")
+
+    def _batch(self, entry: Entry, leaf: str, page: int, size: int) -> tuple[int, float]:
+        """How many pages were done, and how long that took. Where a row is held by somebody, it tries with fewer."""
+        step = entry.step
+        for _ in self._attempts(step):
+            began = time.monotonic()
+            with self._connection.transaction(), self._yielding():
+                self._limit(self._pace.lock_ms)
+                # Row by row, by its owner's key: the tables that are looked into may be large, and a batch is not.
+                self._connection.execute("set local enable_hashjoin = off; set local enable_mergejoin = off")
+                self._connection.execute("set local enable_seqscan = off; set local jit = off")
+                # A batch and its record are lost together, and then done again: no need to wait for the disk.
+                self._connection.execute("set local synchronous_commit = off")
+                if step.quiet:
+                    self._connection.execute("set local session_replication_role = replica")
+                rows = 0
+                for statement in step.sql:
+                    rows += self._connection.execute(_written(statement, leaf, page, page + size).encode()).rowcount
+                record.note_batch(self._connection, entry.position, leaf, page + size, rows)
+                return size, time.monotonic() - began
+            size = max(1, size // 2)
+        raise AssertionError("attempts end with an error")
+
+    def _pages(self, leaf: str) -> int:
+        query = f"select pg_relation_size({literal(leaf)}) / current_setting('block_size')::bigint"
+        row = self._connection.execute(query.encode()).fetchone()
+        return int(row[0]) if row else 0
+
+    def _check(self, step: Step) -> None:
+        row = self._connection.execute(step.sql[0].encode()).fetchone()
+        if row and row[0]:
+            raise AdoptionRefused(
+                step.problem.replace("{count}", str(row[0])), hint="What was done before stays: run it again then."
+            )
+
+
+def _written(statement: str, leaf: str, first: int, last: int) -> str:
+    return statement.replace(LEAF, leaf).replace(FIRST, str(first)).replace(LAST, str(last))
+
+
+def _resize(pages: int, seconds: float, wanted_ms: int) -> int:
+    """As many pages as will take about as long as wanted."""
+    ratio = wanted_ms / 1000 / max(seconds, 0.0005)
+    return max(1, min(_MOST_PAGES, int(pages * min(2.0, max(0.25, ratio)))))
+
+
+def prepare(connection: psycopg.Connection[Any], owner: str) -> None:
+    """Sets a session up to run steps: as the owner of the tables, and noticing when it has lost its client."""
+    for statement in (
+        f"set role {owner}",
+        "set statement_timeout = 0",
+        "set idle_in_transaction_session_timeout = 0",
+        "set client_connection_check_interval = '1s'",
+        "set client_min_messages = warning",
+    ):
+        connection.execute(statement.encode())
+
+
+__all__ = ["SCHEMA", "Pace", "Watcher", "apply", "prepare", "undo"]

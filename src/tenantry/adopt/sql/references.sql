@@ -1,0 +1,14 @@
+-- Their foreign keys, save those to Tenantry's tables.
+select c.oid, quote_ident(k.conname), array(select quote_ident(x.name) from unnest(s.names) with ordinality as x(name, place) order by place),
+  format('%I.%I', tn.nspname, t.relname), array(select quote_ident(x.name) from unnest(d.names) with ordinality as x(name, place) order by place),
+  k.confdeltype::text, k.confupdtype::text, (select z.list from tenantry.columns_of(k.conrelid, k.confdelsetcols) as z),
+  case when k.condeferred then 'deferrable initially deferred' when k.condeferrable then 'deferrable' else '' end, k.confmatchtype = 'f'
+from pg_constraint as k
+join pg_class as c on c.oid = k.conrelid join pg_namespace as n on n.oid = c.relnamespace
+join pg_class as t on t.oid = k.confrelid join pg_namespace as tn on tn.oid = t.relnamespace
+cross join lateral tenantry.columns_of(k.conrelid, k.conkey) as s
+cross join lateral tenantry.columns_of(k.confrelid, k.confkey) as d
+where k.contype = 'f' and k.conparentid = 0 and tn.nspname <> 'tenantry' and 
+  n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt') and n.nspname !~ '^pg_(toast|temp)'
+  and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+order by 1, 2

@@ -1,0 +1,337 @@
+"""One table's way behind isolation: its column and triggers, the rows of before, what is required of them, the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from tenantry.adopt import ddl, grants, owners
+from tenantry.adopt.catalog import SCHEMA, Reference, Schema
+from tenantry.adopt.keys import Keys
+from tenantry.adopt.names import literal, plain, quote, shorten, split
+from tenantry.adopt.plan import Decision, Plan, Source, parent_of, tenant_column
+from tenantry.adopt.step import LEAF, PAGES, Known, Phase, Step
+
+
+class Transition:
+    """What becomes of one table."""
+
+    def __init__(self, plan: Plan, schema: Schema, known: Known, decision: Decision) -> None:
+        self.plan = plan
+        self.schema = schema
+        self.known = known
+        self.decision = decision
+        self.table = schema.tables[decision.table]
+        self.column = tenant_column(plan, schema, decision)
+        self.source = plan.source(schema, decision)
+        self.keys = Keys(plan, schema, decision)
+        self.leaves = self.table.leaves
+        self._name = split(self.table.name)
+        self._derive = f"{SCHEMA}.{quote(shorten('derive', *self._name))}"
+        self._follow = f"{SCHEMA}.{quote(shorten('follow', *self._name))}"
+
+    # expand
+
+    def expand(self) -> Iterator[Step]:
+        if not self.column.is_new:
+            return
+        table, column = self.table.name, self.column.name
+        default = ""
+        if self.decision.tenant == "organization":  # a default of the kind that rewrites nothing fills all rows at once
+            default = f" default {self._constant()}"
+        sql = [f"alter table {table} add column if not exists {column} {self.column.type}{default}"]
+        undo = [f"alter table {table} drop column if exists {column}"]
+        if self.decision.tenant != "organization":
+            sql += self._make_trigger()
+            undo = [*self._drop_trigger(), *undo]
+        yield Step(
+            "expand",
+            f"give {table} its {column}",
+            table,
+            "together",
+            tuple(sql),
+            tuple(undo),
+            "ACCESS EXCLUSIVE",
+            self.leaves,
+        )
+        if followers := list(self._followers()):
+            yield self._follow_step(followers)
+
+    def _constant(self) -> str:
+        return self._tenant(self.plan.rows.organization)
+
+    def _tenant(self, org_id: str) -> str:
+        if self.column.key == "clerk_org_id":
+            return literal(org_id)
+        return literal(self.known.tenants.get(org_id, "")) + "::uuid"
+
+    def _current(self) -> str:
+        """The tenant of the transaction, for an app that sets one already; else null."""
+        setting = "tenantry.tenant_id" if self.column.key == "id" else "tenantry.org_id"
+        return f"nullif(pg_catalog.current_setting('{setting}', true), '')::{self.column.type}"
+
+    def _derived(self, row: str) -> str:
+        """The tenant that a row's owner has."""
+        if self.decision.tenant == "reference":
+            reference, parent = self._parent()
+            on = " and ".join(
+                f"p.{theirs} = {row}.{ours}"
+                for ours, theirs in zip(reference.columns, reference.target_columns, strict=True)
+            )
+            # The lock is the one that the foreign key takes anyway: meanwhile the row goes to no other tenant.
+            return f"(select p.{parent.column.name} from {reference.target} as p where {on} for key share)"
+        source, kind = self._owner()
+        owner = self.decision.column[0]
+        if source.table == self.table.name:
+            return owners.place(self.plan, source, kind, row)
+        found = f"(select m.tenant_id from {owners.mapping(kind)} as m where m.key = {row}.{owner})"
+        return found if source.table else f"coalesce({found}, tenantry.adopt_tenant_v1({row}.{owner}))"
+
+    def _parent(self) -> tuple[Reference, Transition]:
+        reference = self.table.reference(self.decision.column)
+        parent = self.plan.of(parent_of(self.schema, self.decision) or "")
+        if reference is None or parent is None:
+            raise ValueError(f"{self.table.name} has no parent by {self.decision.column}")
+        return reference, Transition(self.plan, self.schema, self.known, parent)
+
+    def _owner(self) -> tuple[Source, str]:
+        if self.source is None:
+            raise ValueError(f"{self.table.name} has no owner")
+        return self.source, "organizations" if self.source is self.plan.organizations else "users"
+
+    def _make_trigger(self) -> list[str]:
+        column, table = self.column.name, self.table.name
+        candidates = [self._current(), self._derived("new")]
+        if self.plan.rows.rest:
+            candidates.append(self._tenant(self.plan.rows.rest))
+        body = (
+            f"begin\n  new.{column} := coalesce(\n    {(',' + chr(10) + '    ').join(candidates)});\n  return new;\nend"
+        )
+        changed = " or ".join(f"old.{c} is distinct from new.{c}" for c in self.decision.column)
+        run = f"execute function {self._derive}()"
+        return [
+            ddl.function(self._derive, body),
+            f"create or replace trigger zz_tenantry_adopt_insert before insert on {table}\n"
+            f"  for each row when (new.{column} is null) {run}",
+            f"create or replace trigger zz_tenantry_adopt_update before update on {table}\n"
+            f"  for each row when (new.{column} is null or {changed}) {run}",
+        ]
+
+    def _drop_trigger(self) -> list[str]:
+        return [
+            f"drop trigger if exists zz_tenantry_adopt_insert on {self.table.name}",
+            f"drop trigger if exists zz_tenantry_adopt_update on {self.table.name}",
+            f"drop function if exists {self._derive}()",
+        ]
+
+    def _followers(self) -> Iterator[tuple[Transition, Reference]]:
+        """The tables that get their tenant from this one."""
+        for table, reference in self.schema.referring[self.table.name]:
+            decision = self.plan.of(table.name)
+            if decision and decision.tenant == "reference" and decision.column == reference.columns:
+                yield Transition(self.plan, self.schema, self.known, decision), reference
+
+    def _follow_step(self, followers: list[tuple[Transition, Reference]]) -> Step:
+        """Its trigger runs before those of foreign keys, which go by name, so that they find the rows moved."""
+        column, table = self.column.name, self.table.name
+        updates = []
+        for follower, reference in followers:
+            pairs = zip(reference.columns, reference.target_columns, strict=True)
+            on = " and ".join(f"t.{ours} = new.{theirs}" for ours, theirs in pairs)
+            updates.append(
+                f"  update {follower.table.name} as t set {follower.column.name} = new.{column}\n"
+                f"  where {on} and t.{follower.column.name} is distinct from new.{column};"
+            )
+        body = "begin\n" + "\n".join(updates) + "\n  return null;\nend"
+        sql = (
+            ddl.function(self._follow, body),
+            f'create or replace trigger "A_tenantry_adopt_follow" after update on {table}\n'
+            f"  for each row when (old.{column} is not null and old.{column} is distinct from new.{column})\n"
+            f"  execute function {self._follow}()",
+        )
+        return Step(
+            "expand",
+            f"have rows follow those of {table}",
+            table,
+            "together",
+            sql,
+            tuple(self._drop_follow()),
+            "SHARE ROW EXCLUSIVE",
+            self.leaves,
+        )
+
+    def _drop_follow(self) -> list[str]:
+        return [
+            f'drop trigger if exists "A_tenantry_adopt_follow" on {self.table.name}',
+            f"drop function if exists {self._follow}()",
+        ]
+
+    # backfill
+
+    def backfill(self) -> Iterator[Step]:
+        if not self.column.is_new or self.decision.tenant == "organization":
+            return
+        yield self._batches("backfill", f"fill {self.column.name} of {self.table.name}", *self._matching())
+        if self.plan.rows.rest:
+            rest = f"{self.column.name} = {self._tenant(self.plan.rows.rest)}"
+            yield self._batches("backfill", f"give the rest of {self.table.name} a tenant", rest, "", "")
+        # Else the planner still takes it for a column of nulls, and looks from each parent for the batch's few rows.
+        sql = f"analyze {self.table.name} ({self.column.name})"
+        name = f"analyze {self.column.name} of {self.table.name}"
+        yield Step("backfill", name, self.table.name, "alone", (sql,))
+
+    def _matching(self) -> tuple[str, str, str]:
+        """SET, FROM and ON of an update that gives rows the tenant of their owner."""
+        column = self.column.name
+        if self.decision.tenant == "reference":
+            reference, parent = self._parent()
+            pairs = zip(reference.columns, reference.target_columns, strict=True)
+            on = " and ".join(f"p.{theirs} = t.{ours}" for ours, theirs in pairs)
+            found = f"p.{parent.column.name}"
+            return f"{column} = {found}", f"\nfrom {reference.target} as p", f" and {on} and {found} is not null"
+        _, kind = self._owner()
+        on = f" and m.key = t.{self.decision.column[0]}"
+        return f"{column} = m.tenant_id", f"\nfrom {owners.mapping(kind)} as m", on
+
+    def _settle(self) -> Step:
+        sets, source, on = self._matching()
+        return self._batches("constrain", f"settle {self.table.name}", sets, source, on, only_null=False)
+
+    def _batches(self, phase: Phase, name: str, sets: str, source: str, on: str, *, only_null: bool = True) -> Step:
+        column = self.column.name
+        found = sets.partition(" = ")[2]
+        where = f"t.{column} is null" if only_null else f"t.{column} is distinct from {found}"
+        sql = f"update {LEAF} as t set {sets}{source}\nwhere {PAGES} and {where}{on}"
+        return Step(
+            phase,
+            name,
+            self.table.name,
+            "batches",
+            (sql,),
+            lock="ROW EXCLUSIVE",
+            rows=self.table.rows,
+            leaves=self.leaves,
+            quiet=bool(self.table.triggers) and not self.decision.triggers,
+        )
+
+    # constrain
+
+    def constrain(self) -> Iterator[Step]:
+        if self.column.key == "id":
+            name = shorten(self._name[1], self.column.name, "fkey")
+            yield from self.keys.add_reference(
+                "constrain", name, f"({self.column.name})", "tenantry.tenants", "(id)", "", ()
+            )
+        for index in self.keys.new_indexes():
+            yield from self.keys.make_index(index)
+        for reference, own in self.keys.composites():
+            if own:
+                yield from self.keys.compose(reference, self._settle())
+
+    # isolate
+
+    def require(self) -> Iterator[Step]:
+        """What an app that sets no tenant could fail at."""
+        table, column = self.table.name, self.column.name
+        for reference, own in self.keys.composites():
+            if not own:
+                yield from self.keys.compose(reference, None)
+        found = self.table.column(column)
+        if found and found.not_null:
+            return
+        if self.column.is_new and self.decision.tenant != "organization":
+            sets, source, on = self._matching()
+            sql = (f"update {table} as t set {sets}{source}\nwhere t.{column} is null{on}",)
+            yield Step("isolate", f"fill what is left of {table}", table, "together", sql, lock="ROW EXCLUSIVE",
+                       quiet=bool(self.table.triggers) and not self.decision.triggers)  # fmt: skip
+        yield Step(
+            "isolate",
+            f"see that every row of {table} has a tenant",
+            table,
+            "check",
+            (f"select count(*) from {table} where {column} is null",),
+            problem=f"{{count}} rows of {table} have no tenant: nobody was found to own them. Give them an owner, "
+            'or undo and name in adopt.toml who gets them: rest = "org_..." in [rows].',
+            rows=self.table.rows,
+        )
+        name = self._not_null_name()
+        add = f"alter table {table} add constraint {name} check ({column} is not null) not valid"
+        drop = self._drop_not_null_check()
+        yield Step(
+            "isolate",
+            f"require {column} of {table}",
+            table,
+            "together",
+            (ddl.unless_there(table, name, add),),
+            (drop,),
+            "ACCESS EXCLUSIVE",
+            self.leaves,
+        )
+        yield Step(
+            "isolate",
+            f"validate {name}",
+            table,
+            "together",
+            (ddl.if_there(table, name, f"alter table {table} validate constraint {name}"),),
+            lock="SHARE UPDATE EXCLUSIVE",
+            rows=self.table.rows,
+        )
+        yield Step(
+            "isolate",
+            f"set {column} of {table} not null",
+            table,
+            "together",
+            (f"alter table {table} alter column {column} set not null",),  # what is proven is not scanned for
+            (f"alter table {table} alter column {column} drop not null",),
+            "ACCESS EXCLUSIVE",
+            self.leaves,
+        )
+
+    def _not_null_name(self) -> str:
+        return quote(shorten(self._name[1], self.column.name, "is", "there"))
+
+    def _drop_not_null_check(self) -> str:
+        return f"alter table {self.table.name} drop constraint if exists {self._not_null_name()}"
+
+    def isolate(self) -> Step:
+        table = self.table.name
+        told = {} if self.column.key == "id" else {"column": plain(self.column.name), "key": self.column.key}
+        told["check"] = "later"
+        sql = (f"select tenantry.isolate_table_v1({literal(table)}, {literal(json.dumps(told))})",)
+        undo = [
+            "do $$ begin if exists (select from tenantry.table_isolation\n"
+            f"  where relation = {literal(table)}::regclass and mode = 'isolated') then\n"
+            f"  perform tenantry.drop_isolation_v1({literal(table)}); end if; end $$",
+            *self._restore_default(),
+            *grants.restore(self.table),
+            *grants.opened(self.table, "write"),
+        ]
+        for view in self.schema.views:
+            if table in view.reads and not view.invoker and view.owner == self.table.owner:
+                undo.append(f"alter view {view.name} reset (security_invoker)")
+        return Step("isolate", f"isolate {table}", table, "together", sql, tuple(undo), "ACCESS EXCLUSIVE", self.leaves)
+
+    def _restore_default(self) -> list[str]:
+        if self.decision.tenant != "organization":
+            return []
+        return [self._default_of_both()]
+
+    def _default_of_both(self) -> str:
+        """The organization whose all rows are, unless the app sets a tenant already."""
+        default = f"coalesce({self._current()}, {self._constant()})"
+        return f"alter table {self.table.name} alter column {self.column.name} set default {default}"
+
+    def open_default(self) -> tuple[list[str], list[str]]:
+        if self.decision.tenant != "organization":
+            return [], []
+        back = f"alter table {self.table.name} alter column {self.column.name} set default {self._constant()}"
+        return [self._default_of_both()], [back]
+
+    # contract
+
+    def clear(self) -> Iterator[Step]:
+        """The triggers go, and the check that NOT NULL has taken over."""
+        drops = self._drop_trigger() if self.column.is_new and self.decision.tenant != "organization" else []
+        if self.column.is_new and any(self._followers()):
+            drops += self._drop_follow()
+        yield self.keys.contract(f"clear {self.table.name} of the move", [*drops, self._drop_not_null_check()])

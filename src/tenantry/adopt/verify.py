@@ -1,0 +1,254 @@
+"""Says whether a move lost or changed anything: counts, checksums, every row's tenant found again by another way.
+
+The derivation here shares nothing with the steps but the plan: it joins each table all the way to whom it belongs, and
+asks the mirror, not what the triggers kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tenantry import schema as schemas
+from tenantry.adopt import record, steps
+from tenantry.adopt.catalog import Schema
+from tenantry.adopt.names import literal, plain, split
+from tenantry.adopt.plan import Decision, Plan, Source, parent_of, sort, tenant_column
+from tenantry.adopt.step import Known, Phase
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A table's rows now and when the move began; `same` compares the contents of the columns of then."""
+
+    table: str
+    rows: int
+    before: int | None
+    same: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`kind`: lost, changed, tenant, null, crossing, or a code of check_v1."""
+
+    kind: str
+    table: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    phase: Phase | None
+    counts: tuple[Count, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def clean(self) -> bool:
+        return not self.findings
+
+
+def measure(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> dict[str, Any]:
+    """Columns, rows and checksum of every table of the plan."""
+    measured = {}
+    for name in _tables(plan, schema):
+        columns = [column.name for column in schema.tables[name].columns]
+        rows, checksum = _checksum(connection, name, columns)
+        measured[name] = {"columns": columns, "rows": rows, "checksum": checksum}
+    return measured
+
+
+def verify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, still: bool = False) -> Report:
+    """Compares the database with the plan. `still`: the app writes nothing meanwhile, so any difference is a finding.
+
+    `schema` is today's. Before isolation it is asked as the tables' owner, after it across tenants.
+    """
+    entries, move = record.read(connection), record.read_move(connection)
+    phase = record.reached(entries)
+    before, known = (move.before, move.known) if move else ({}, Known())
+    tables = _tables(plan, schema)
+    with _seeing_all(connection, tables) as across:
+        counts = tuple(_count(connection, name, before.get(name)) for name in tables)
+        findings = [*_of_counts(counts, still)]
+        if any(entry.step.phase == "backfill" for entry in entries) and phase not in (None, "expand"):
+            findings += _of_tenants(connection, plan, schema, known, across=across)
+            findings += _of_references(connection, plan, schema)
+    if phase == "contract":
+        findings += _of_isolation(connection, plan, schema)
+    return Report(phase, counts, tuple(findings))
+
+
+def _tables(plan: Plan, schema: Schema) -> list[str]:
+    """Those of the plan that are there; of others nobody may be able to tell."""
+    return [decision.table for decision in plan.decisions if decision.table in schema.tables]
+
+
+# --- counts -----------------------------------------------------------------------------------------------------------
+
+
+def _checksum(connection: psycopg.Connection[Any], table: str, columns: list[str]) -> tuple[int, str]:
+    """Independent of the order of rows, and of what a session makes of dates and numbers."""
+    row = ", ".join(f"t.{column}" for column in columns)
+    with connection.transaction():
+        connection.execute(
+            "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local intervalstyle = 'iso_8601';"
+            " set local extra_float_digits = 1; set local bytea_output = 'hex'"
+        )
+        query = (
+            f"select count(*), coalesce(sum(hashtextextended(row({row})::text, 0)::numeric), 0)::text from {table} as t"
+        )
+        found = connection.execute(query.encode()).fetchone() or (0, "0")
+    return int(found[0]), str(found[1])
+
+
+def _count(connection: psycopg.Connection[Any], table: str, before: Mapping[str, Any] | None) -> Count:
+    if before is None:
+        return Count(table, _number(connection, f"select count(*) from {table}"), None, None)
+    rows, checksum = _checksum(connection, table, before["columns"])
+    return Count(table, rows, before["rows"], checksum == before["checksum"])
+
+
+def _of_counts(counts: tuple[Count, ...], still: bool) -> Iterator[Finding]:
+    for count in counts if still else ():
+        if count.before is not None and count.rows != count.before:
+            yield Finding("lost", count.table, f"It had {count.before} rows, and has {count.rows}.")
+        elif count.same is False:
+            yield Finding("changed", count.table, "Something but the tenant has changed in it.")
+
+
+# --- tenants ----------------------------------------------------------------------------------------------------------
+
+
+def _of_tenants(
+    connection: psycopg.Connection[Any], plan: Plan, schema: Schema, known: Known, *, across: bool
+) -> Iterator[Finding]:
+    for decision in sort(plan, schema):
+        column = tenant_column(plan, schema, decision)
+        table = schema.tables[decision.table]
+        if none := _number(connection, f"select count(*) from {table.name} where {column.name} is null"):
+            yield Finding("null", table.name, f"{none} rows have no tenant.")
+        # Behind isolation a row belongs to whom it was written by: a user may write in several tenants.
+        if column.is_new and not table.isolation:
+            wrong = _number(connection, _Derivation(plan, schema, known, across=across).mismatches(decision))
+            if wrong:
+                yield Finding("tenant", table.name, f"{wrong} rows have another tenant than their owner.")
+
+
+class _Derivation:
+    """The tenant that each row of a table should have, as one query."""
+
+    def __init__(self, plan: Plan, schema: Schema, known: Known, *, across: bool) -> None:
+        self._plan = plan
+        self._schema = schema
+        self._known = known
+        self._across = across
+
+    def mismatches(self, decision: Decision) -> str:
+        column = tenant_column(self._plan, self._schema, decision)
+        joins, expected = self._follow(decision, "t0", column.key)
+        rest = self._constant(self._plan.rows.rest, column.key) if self._plan.rows.rest else "null"
+        lines = [f"with given (kind, key, clerk_id) as ({self._given()})", "select count(*)"]
+        lines += [f"from {decision.table} as t0", *joins]
+        lines += [f"where t0.{column.name} is distinct from coalesce({expected}, {rest})"]
+        return "\n".join(lines)
+
+    def _follow(self, decision: Decision, row: str, key: str) -> tuple[list[str], str]:
+        """The joins from a row to whom it belongs, and the tenant that stands there."""
+        if decision.tenant == "organization":
+            return [], self._constant(self._plan.rows.organization, key)
+        if decision.tenant == "column":
+            return [], f"{row}.{decision.column[0]}"
+        parent = self._plan.of(parent_of(self._schema, decision) or "")
+        reference = self._schema.tables[decision.table].reference(decision.column)
+        above = f"t{int(row[1:]) + 1}"
+        if parent is not None and reference is not None:
+            pairs = zip(reference.columns, reference.target_columns, strict=True)
+            on = " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
+            joins, expected = self._follow(parent, above, key)
+            return [f"left join {reference.target} as {above} on {on}", *joins], expected
+        source = self._plan.source(self._schema, decision)
+        if source is None or not source.table:
+            return [], self._resolve(f"{row}.{decision.column[0]}")
+        on = f"{above}.{source.key} = {row}.{decision.column[0]}"
+        clerk_id = self._clerk_id(source, above)
+        return [f"left join {source.table} as {above} on {on}"], self._resolve(clerk_id)
+
+    def _clerk_id(self, source: Source, row: str) -> str:
+        rows = self._plan.rows
+        if source is self._plan.users and rows.to == "csv":
+            return self._look_up("owners", f"{row}.{source.key}::text")
+        if source is self._plan.users and rows.to == "column":
+            value = f"{row}.{rows.column}::text"
+            return self._look_up("values", f"lower(split_part({value}, '@', 2))" if rows.by == "domain" else value)
+        kind = "users" if source is self._plan.users else "organizations"
+        return f"{row}.{source.clerk_id}" if source.clerk_id else self._look_up(kind, f"{row}.{source.key}::text")
+
+    def _look_up(self, kind: str, key: str) -> str:
+        return f"(select g.clerk_id from given as g where g.kind = {literal(kind)} and g.key = {key})"
+
+    def _resolve(self, clerk_id: str) -> str:
+        """Across tenants the mirror itself can be asked; the owner of the tables has to ask through a function."""
+        if not self._across:
+            return f"tenantry.adopt_tenant_v1({clerk_id})"
+        known = "select m.id from tenantry.tenants as m where"
+        return f"coalesce(({known} m.clerk_org_id = {clerk_id}), ({known} m.clerk_user_id = {clerk_id}))"
+
+    def _constant(self, org_id: str, key: str) -> str:
+        return literal(org_id) if key == "clerk_org_id" else f"{literal(self._known.tenants.get(org_id, ''))}::uuid"
+
+    def _given(self) -> str:
+        lines = [f"({', '.join(map(literal, line))})" for line in self._known.given]
+        return f"values {', '.join(lines)}" if lines else "select '', '', '' where false"
+
+
+def _of_references(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> Iterator[Finding]:
+    for table, ours, reference, theirs in steps.references_between(plan, schema):
+        decision = plan.of(table)
+        if ours.key != theirs.key or (decision and reference.name in decision.keep):
+            continue
+        pairs = zip(reference.columns, reference.target_columns, strict=True)
+        on = " and ".join(f"p.{there} = t.{here}" for here, there in pairs)
+        query = f"select count(*) from {table} as t join {reference.target} as p on {on}"
+        if crossing := _number(connection, f"{query} where t.{ours.name} <> p.{theirs.name}"):
+            told = f"{crossing} rows refer to another tenant's row of {reference.target} ({reference.name})."
+            yield Finding("crossing", table, told)
+
+
+def _of_isolation(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> Iterator[Finding]:
+    """What check_v1 says of the plan's tables, but for what it leaves across tenants on purpose."""
+    kept = {(code, _shown(table)) for code, table in steps.kept(plan, schema)}
+    tables = {_shown(table) for table in _tables(plan, schema)}
+    for found in schemas.check(connection):
+        if (found.code, found.object) not in kept and found.object in tables:
+            yield Finding(found.code, found.object, found.explanation)
+
+
+def _shown(table: str) -> str:
+    """A table as check_v1 names it, with the usual search path."""
+    space, name = split(table)
+    return name if plain(space) == "public" else table
+
+
+@contextmanager
+def _seeing_all(connection: psycopg.Connection[Any], tables: list[str]) -> Iterator[bool]:
+    """A transaction that sees the rows of all tenants: across them, where that is opened already, else as the owner."""
+    opened = connection.execute(
+        "select coalesce(bool_and(has_table_privilege('tenantry_bypass', name, 'select')"
+        " and has_schema_privilege('tenantry_bypass', c.relnamespace, 'usage')), false)"
+        " from unnest(%s::text[]) as name join pg_class as c on c.oid = name::regclass",
+        [tables],
+    ).fetchone()
+    across = bool(opened and opened[0])
+    with connection.transaction():
+        if across:
+            connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
+        yield across
+
+
+def _number(connection: psycopg.Connection[Any], query: str) -> int:
+    row = connection.execute(query.encode()).fetchone()
+    return int(row[0]) if row else 0

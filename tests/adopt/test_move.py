@@ -1,0 +1,193 @@
+"""A whole move: nothing is lost, every row ends with its owner's tenant, and the way back ends where it began."""
+
+from __future__ import annotations
+
+import pytest
+
+from adopt import worlds
+from adopt.comparing import state
+from adopt.worlds import TEAMS, World, personal_tenant
+from databases import APP, OWNER, SUPERUSER, Database
+from sql.tenants import Connection, findings, read, refused, rows, run
+from tenantry.adopt.step import PHASES, Phase
+from tenantry.errors import AdoptionRefused
+
+WORLDS = ("publishing", "tracker", "handmade")
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest, database: Database) -> World:
+    made: World = getattr(worlds, request.param)(database)
+    return made
+
+
+def enter(connection: Connection, tenant_id: str) -> None:
+    connection.execute("select tenantry.set_tenant_by_id_v1(%s, 'a test')", [tenant_id])
+
+
+def test_a_move_loses_nothing_and_gives_every_row_its_owners_tenant(world: World) -> None:
+    for phase in PHASES:
+        world.apply(phase)
+        if phase != "expand":
+            assert world.findings() == [], phase
+    with world.database.connect(OWNER) as owner:
+        kept = [(code, table) for code, table, _ in findings(owner) if table.partition("(")[0] != "tenantry_adopt"]
+    assert {code for code, _ in kept} <= {"TC10", "TC12"}  # the article's slug stays global, lower(title) useless
+
+
+@pytest.mark.parametrize("phase", PHASES[:-1])
+def test_undone_from_any_phase_the_database_is_as_it_was(world: World, phase: Phase) -> None:
+    before = state(world.database)
+    world.apply(phase)
+    world.undo()
+    after = state(world.database)
+    for what in before.keys() | after.keys():
+        assert after.get(what) == before.get(what), what
+
+
+def test_a_phase_is_undone_alone_and_done_again(world: World) -> None:
+    world.apply("constrain")
+    constrained = state(world.database)
+    world.apply("isolate")
+    world.undo("isolate")
+    assert state(world.database) == constrained
+    world.apply("contract")
+    assert world.findings() == []
+
+
+def test_after_contract_nothing_can_be_undone(database: Database) -> None:
+    world = worlds.handmade(database)
+    world.apply("contract")
+    with pytest.raises(AdoptionRefused, match="contract has begun"):
+        world.undo()
+
+
+def test_users_see_their_own_articles_and_what_hangs_on_them(database: Database) -> None:
+    world = worlds.publishing(database)
+    world.apply("contract")
+    tenant = personal_tenant(database, "user_2")
+    with database.connect(APP) as app:
+        with app.transaction():
+            enter(app, tenant)
+            assert rows(app, "select distinct author_id from articles") == [2]
+            assert rows(app, "select distinct author_id from published") == [2]
+            assert read(app, "select count(*) from comments") == 30
+            assert read(app, "select count(*) from users") == worlds.USERS
+            run(app, "insert into articles (author_id, slug, title) values (2, 'new', 'New')")
+            assert read(app, "select tenant_id::text from articles where slug = 'new'") == tenant
+        with refused("TY001"):
+            app.execute("select * from articles")
+
+
+def test_a_team_sees_its_members_projects_and_no_others(database: Database) -> None:
+    world = worlds.tracker(database)
+    world.apply("contract")
+    counted = []
+    with database.connect(APP) as app:
+        for org_id in TEAMS.values():
+            with app.transaction():
+                enter(app, str(read(app, "select (tenantry.find_tenant(%s)).id", org_id)))
+                counted.append(
+                    [
+                        read(app, f"select count(*) from {table}")
+                        for table in ("projects", "issues", "labels", "issue_labels", '"TimeEntries"', "events")
+                    ]
+                )
+    assert counted == [[3, 60, 6, 30, 60, 120]] * 3
+
+
+def test_rows_that_name_clerks_organization_are_isolated_by_that_and_not_moved(database: Database) -> None:
+    world = worlds.handmade(database)
+    with database.connect(SUPERUSER) as superuser:
+        before = rows(superuser, "select ctid::text from documents")
+    world.apply("contract")
+    with database.connect(SUPERUSER) as superuser:
+        assert rows(superuser, "select ctid::text from documents") == before
+        columns = (
+            "select attname::text from pg_attribute where attrelid = %s::regclass and attname ~ 'tenant_id|org_id'"
+        )
+        assert rows(superuser, columns, "documents") == ["org_id"]
+        assert rows(superuser, columns, "paragraphs") == ["org_id"]
+        assert rows(superuser, columns, "invoices") == ["tenant_id"]
+    with database.connect(APP) as app, app.transaction():
+        enter(app, str(read(app, "select (tenantry.find_tenant('org_one')).id")))
+        assert read(app, "select count(*) from documents") == 20
+        assert read(app, "select count(*) from paragraphs") == 20
+        assert read(app, "select count(*) from invoices") == 1
+        assert read(app, "select count(*) from invoice_lines") == 3
+        assert rows(app, "select clerk_org_id from organizations") == ["org_one"]
+
+
+def test_an_app_that_knows_no_tenants_goes_on_until_isolation(database: Database) -> None:
+    world = worlds.publishing(database)
+    with database.connect(APP) as app:
+        for phase in PHASES[:3]:
+            world.apply(phase)
+            slug = f"written after {phase}"
+            article = read(
+                app, "insert into articles (author_id, slug, title) values (3, %s, 'New') returning id", slug
+            )
+            app.execute("insert into comments (article_id, author_id, body) values (%s, 4, 'text')", [article])
+            app.execute("update articles set title = 'Newer' where id = %s", [article])
+            app.execute("update articles set author_id = 5 where id = %s", [article])
+    tenant = personal_tenant(database, "user_5")
+    assert world.findings(still=False) == []
+    with database.connect(OWNER) as owner:
+        assert rows(owner, "select distinct tenant_id::text from articles where slug like 'written%'") == [tenant]
+        comments = "select distinct c.tenant_id::text from comments c join articles a on a.id = article_id"
+        assert rows(owner, f"{comments} where slug like 'written%'") == [tenant]
+
+
+def test_who_signs_up_meanwhile_gets_a_tenant_too(database: Database) -> None:
+    world = worlds.publishing(database)
+    world.apply("expand")
+    with database.connect(APP) as app:
+        user = read(
+            app,
+            "insert into users (clerk_id, email, username) values ('user_new', 'new@example.com', 'new') returning id",
+        )
+        app.execute("insert into articles (author_id, slug, title) values (%s, 'first', 'First')", [user])
+    world.apply("isolate")
+    assert world.findings(still=False) == []
+    with database.connect(APP) as app, app.transaction():
+        enter(app, personal_tenant(database, "user_new"))
+        assert rows(app, "select slug from articles") == ["first"]
+
+
+def test_the_planner_knows_of_the_tenants_before_rows_that_follow_are_filled(database: Database) -> None:
+    """Else it takes a column for one of nulls, and each batch reads the whole table that it follows."""
+    world = worlds.publishing(database)
+    world.apply("backfill")
+    with database.connect(OWNER) as owner:
+        nulls = "select null_frac from pg_stats where tablename = %s and attname = 'tenant_id'"
+        assert {read(owner, nulls, table) for table in ("articles", "comments", "drafts")} == {0.0}
+
+
+def test_an_app_whose_login_has_no_rights_in_tenantry_goes_on_too_and_cannot_reach_the_record(
+    database: Database,
+) -> None:
+    world = worlds.publishing(database)
+    login = f"legacy_{database.name}"
+    with database.connect(SUPERUSER) as superuser:
+        run(
+            superuser,
+            f"create role {login} login",
+            f"grant select, insert, update, delete on all tables in schema public to {login}",
+            f"grant usage on all sequences in schema public to {login}",
+        )
+        try:
+            world.apply("constrain")
+            run(
+                superuser,
+                f"set session authorization {login}",
+                "insert into users (clerk_id, email, username) values ('user_7', '7@example.com', 'seven')",
+                "insert into articles (author_id, slug, title) select max(id), 'legacy', 'L' from users",
+                "insert into comments (article_id, body) select id, 'text' from articles where slug = 'legacy'",
+            )
+            for statement in ("select * from tenantry_adopt.steps", "update tenantry_adopt.steps set step = '{}'"):
+                with refused("42501"):
+                    run(superuser, statement)
+            run(superuser, "reset session authorization")
+            assert world.findings(still=False) == []
+        finally:
+            run(superuser, "reset session authorization", f"drop owned by {login}", f"drop role {login}")

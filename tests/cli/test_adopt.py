@@ -1,0 +1,190 @@
+"""`tenantry adopt`: what it writes and prints, and what its exit codes say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from adopt import worlds
+from adopt.comparing import state
+from databases import OWNER, Database, Server
+from instance import fresh_database
+from sql.tenants import run
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, and the database of the publishing app."""
+
+    database: Database
+    folder: Path
+
+    def adopt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        return subprocess.run(
+            [sys.executable, "-m", "tenantry", "adopt", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=self.folder,
+            env=environment | {"DATABASE_URL": self.database.dsn(OWNER), "COLUMNS": "200"},
+        )
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "adopt.toml"
+
+    def decide(self) -> None:
+        """What a person would."""
+        text = self.plan.read_text(encoding="utf-8")
+        for table, decided in {
+            "comments": 'tenant = "reference"\ncolumn = "article_id"',
+            "follows": 'tenant = "owner"\ncolumn = "follower_id"',
+        }.items():
+            header = f'[tables."public.{table}"]\n'
+            text = text.replace(f'{header}tenant = "undecided"', f"{header}{decided}")
+        self.plan.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def place(servers: Callable[[int], Server], tmp_path: Path) -> Iterator[Place]:
+    with fresh_database(servers) as database:
+        worlds.publishing(database)
+        yield Place(database, tmp_path)
+
+
+def test_a_plan_is_written_once_with_reasons_and_then_compared(place: Place) -> None:
+    first = place.adopt("plan")
+    assert first.returncode == 1, first.stderr
+    assert "public.articles  owner author_id\n  certain: author_id names its user" in first.stdout
+    assert "2 to decide. Next: edit adopt.toml." in first.stdout
+    written = place.plan.read_text(encoding="utf-8")
+    assert "# question: several columns could say whose its rows are: article_id or author_id" in written
+    assert tomllib.loads(written)["users"] == {"table": "public.users", "key": "id", "clerk_id": "clerk_id"}
+    place.decide()
+    decided = place.plan.read_text(encoding="utf-8")
+    again = place.adopt("plan")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "ACCESS EXCLUSIVE: nobody reads or writes, for milliseconds" in again.stdout
+    assert again.stdout.endswith("Next: tenantry adopt apply --sql\n")
+    with place.database.connect(OWNER) as owner:
+        run(owner, "create table likes (id integer primary key, user_id bigint references users)", "drop table drafts")
+    changed = place.adopt("plan")
+    assert changed.returncode == 1
+    assert "public.drafts is in the plan, and not (any more) open in the database." in changed.stdout
+    assert '[tables."public.likes"]\ntenant = "owner"\ncolumn = "user_id"' in changed.stdout
+    assert place.plan.read_text(encoding="utf-8") == decided  # what a person wrote stays as it is
+
+
+def test_the_plan_is_shown_as_a_picture_and_as_json(place: Place) -> None:
+    place.adopt("plan")
+    picture = place.adopt("plan", "--graph").stdout
+    assert picture.startswith("graph LR\n")
+    assert '-- "author_id" -->' in picture
+    told = json.loads(place.adopt("plan", "--json").stdout)
+    assert told["proposals"]["public.comments"]["confidence"] == "question"
+
+
+def test_a_plan_by_a_column_names_its_values_for_a_person_to_fill_in(place: Place) -> None:
+    with place.database.connect(OWNER) as owner:
+        run(owner, "update users set email = username || case when id < 3 then '@acme.test' else '@Harbor.test' end")
+    first = place.adopt("plan", "--to", "column", "--column", "email", "--by", "domain")
+    assert first.returncode == 1, first.stderr
+    rows = tomllib.loads(place.plan.read_text(encoding="utf-8"))["rows"]
+    assert rows["organizations"] == {"acme.test": "", "harbor.test": ""}
+    place.decide()
+    again = place.adopt("plan")
+    assert again.returncode == 1
+    assert "acme.test, harbor.test are not in [rows.organizations]." in again.stderr
+    place.plan.unlink()
+    place.adopt("plan", "--to", "column", "--column", "email", "--by", "domain", "--csv", "owners.csv")
+    place.decide()
+    assert "There is no owners.csv." in place.adopt("plan").stderr
+
+
+def test_what_is_in_the_way_is_told_after_the_plan_is_written(place: Place) -> None:
+    with place.database.connect(OWNER) as owner:
+        run(owner, "drop table comments, follows", "update users set clerk_id = 'user_stranger' where id = 1")
+    planned = place.adopt("plan")
+    assert planned.returncode == 1
+    assert "public.articles  owner author_id" in planned.stdout
+    assert "user_stranger is not in the mirror. Run `tenantry reconcile`" in planned.stderr
+    assert place.plan.exists()
+    told = json.loads(place.adopt("plan", "--json").stdout)
+    assert "user_stranger is not in the mirror." in told["problem"]
+
+
+def test_a_database_without_tables_is_told(place: Place) -> None:
+    place.plan.write_text("", encoding="utf-8")
+    assert "The plan names no table of this database." in place.adopt("apply").stderr
+
+
+def test_all_sql_is_printed_and_nothing_done(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    before = state(place.database)
+    printed = place.adopt("apply", "--sql")
+    assert printed.returncode == 0, printed.stderr
+    assert "create schema if not exists tenantry_adopt;" in printed.stdout
+    assert "alter table public.articles add column if not exists tenant_id uuid;" in printed.stdout
+    assert "-- undo: alter table public.articles drop column if exists tenant_id;" in printed.stdout
+    assert "create unique index concurrently if not exists" in printed.stdout
+    assert "select tenantry.isolate_table_v1('public.articles'" in printed.stdout
+    assert state(place.database) == before
+
+
+def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    before = state(place.database)
+    nothing = place.adopt("status")
+    assert (nothing.returncode, nothing.stdout) == (1, "No move has begun here. Next: tenantry adopt plan\n")
+    applied = place.adopt("apply")
+    assert applied.returncode == 0, applied.stderr
+    status = place.adopt("status")
+    assert status.returncode == 1
+    assert "contract   0 of " in status.stdout
+    assert "Next: fill what is left of public.articles" in status.stdout
+    assert {step["state"] for step in json.loads(place.adopt("status", "--json").stdout)} == {"done", "pending"}
+    step = applied.stdout.index("expand: give public.articles its tenant_id")
+    assert "alter table public.articles add column" in applied.stdout[step : step + 200]  # each step with its SQL
+    assert "deploy the app that sets a tenant" in applied.stdout
+    verified = place.adopt("verify", "--still", "--json")
+    assert verified.returncode == 0, verified.stdout
+    told = json.loads(verified.stdout)
+    assert (told["phase"], told["clean"]) == ("constrain", True)
+    assert {count["same"] for count in told["counts"]} == {True}
+    with place.database.connect(OWNER) as owner:
+        run(owner, "delete from comments where id = 1")
+    lost = place.adopt("verify", "--still")
+    assert lost.returncode == 1
+    assert "lost  public.comments  It had 180 rows, and has 179." in lost.stdout
+    assert place.adopt("verify").returncode == 0  # an app that goes on may delete
+    undone = place.adopt("undo")
+    assert undone.returncode == 0, undone.stderr
+    after = state(place.database)
+    assert {k: v for k, v in after.items() if k != "rows of comments"} == {
+        k: v for k, v in before.items() if k != "rows of comments"
+    }
+
+
+def test_mistakes_are_sentences(place: Place) -> None:
+    assert "There is no adopt.toml." in place.adopt("apply").stderr
+    place.adopt("plan")
+    undecided = place.adopt("apply")
+    assert undecided.returncode == 1
+    assert "public.comments is undecided: say whose its rows are." in undecided.stderr
+    place.plan.write_text('[rows]\nto = "moon"\n', encoding="utf-8")
+    mistake = place.adopt("apply")
+    assert mistake.returncode == 2
+    assert "adopt.toml:2: to is one of personal" in mistake.stderr
+    assert "is no phase" in place.adopt("apply", "--to", "moon").stderr
+    assert "Traceback" not in undecided.stderr + mistake.stderr
