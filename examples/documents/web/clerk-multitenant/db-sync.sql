@@ -459,6 +459,28 @@ begin
 end
 $$;
 
+-- Our tenant of a Clerk id, for `tenantry adopt` and the triggers it makes: an organization's that the mirror knows, or
+-- that of a user's personal account, which is made where it is not there yet. Null where there is none.
+--
+-- Who may call: tenantry_app. Locks: the personal account's row, where it is made.
+create or replace function tenantry.adopt_tenant_v1(clerk_id text)
+returns uuid language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+declare
+  instance constant text := tenantry.bound_instance();
+  found_id uuid := (select t.id from tenantry.tenants as t where t.clerk_org_id = clerk_id);
+begin
+  if found_id is null and clerk_id like 'user\_%' and instance is not null then
+    found_id := (select t.id from tenantry.tenants as t where t.clerk_user_id = clerk_id);
+    if found_id is null then
+      insert into tenantry.tenants (id, clerk_user_id) values (tenantry.derive_tenant_id(instance, clerk_id), clerk_id)
+      on conflict do nothing;
+      found_id := tenantry.derive_tenant_id(instance, clerk_id);
+    end if;
+  end if;
+  return found_id;
+end
+$$;
+
 -- Moves a consumer on to a change, with the transaction in which that change is dealt with. It holds the consumer's row
 -- until then: nobody else can move it, and where this transaction ends without a commit, it has not moved.
 --
@@ -786,14 +808,17 @@ begin
   elsif tenant_key not in ('id', 'clerk_org_id') then
     perform tenantry.raise_error('TY010', format('key %L is neither id nor clerk_org_id', tenant_key));
   end if;
-  select option into wrong from jsonb_object_keys(options) as option where option not in ('column', 'key', 'backfill', 'permissions') limit 1;
+  select option into wrong from jsonb_object_keys(options) as option where option not in ('column', 'key', 'backfill', 'permissions', 'check') limit 1;
   if wrong is not null then
-    perform tenantry.raise_error('TY010', format('unknown option %L: column, key, backfill and permissions are known', wrong));
+    perform tenantry.raise_error('TY010', format('unknown option %L: column, key, backfill, permissions and check are known', wrong));
   end if;
   select option into wrong from jsonb_each(options) as o(option, value)
   where option <> 'permissions' and (jsonb_typeof(value) not in ('string', 'null') or value = '""') limit 1;
   if wrong is not null then
     perform tenantry.raise_error('TY010', format('option %L is a text', wrong));
+  end if;
+  if coalesce(options ->> 'check', 'later') <> 'later' then
+    perform tenantry.raise_error('TY010', 'option "check" is "later" or left out');
   end if;
   select command into wrong from jsonb_each(permissions) as p(command, permission)
   where command not in ('select', 'insert', 'update', 'delete') or jsonb_typeof(permission) <> 'string' limit 1;
@@ -973,7 +998,7 @@ $$;
 create or replace function tenantry.check_tables()
 returns table (name text, object text, code text, explanation text, fix text) language plpgsql stable as $$
 begin
-  -- Migration tools' own tables count as bookkeeping while no tenant can reach them.
+  -- Migration tools' own tables count as bookkeeping while no tenant can reach them, and so do those of a move.
   return query
   select 'table-unclassified', c.oid::regclass::text, 'TC01', 'This table is neither isolated nor shared.',
     format('select tenantry.isolate_table_v1(%L); -- or: select tenantry.share_table_v1(%1$L, ''read'');', c.oid::regclass)
@@ -983,7 +1008,7 @@ begin
     and not exists (select from tenantry.table_isolation as i where i.relation = c.oid)
     and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
     and not exists (select from pg_inherits as h join tenantry.table_isolation as i on i.relation = h.inhparent where h.inhrelid = c.oid)
-    and not (c.relname in ('alembic_version', '_prisma_migrations', '__drizzle_migrations', 'schema_migrations', 'django_migrations')
+    and not ((n.nspname = 'tenantry_adopt' or c.relname in ('alembic_version', '_prisma_migrations', '__drizzle_migrations', 'schema_migrations', 'django_migrations'))
              and not has_table_privilege('tenantry_tenant', c.oid, 'select, insert, update, delete'));
 
   return query
@@ -1989,11 +2014,13 @@ $$;
 --
 -- options: {"column": "tenant_id", "key": "id",        -- the column, and which column of tenants it holds: id or clerk_org_id
 --           "backfill": "<tenant id or Clerk id>",     -- whom the rows without a tenant belong to
---           "permissions": {"delete": "org:documents:delete"}}  -- select, insert, update, delete: what the member must hold
+--           "permissions": {"delete": "org:documents:delete"},  -- select, insert, update, delete: what the member must hold
+--           "check": "later"}                          -- no findings: check_v1 reads every table, under this one's lock
 -- returns: {"table", "column", "key", "partitions": [...], "findings": [check_v1's rows about the table]}
 -- raises:  TY030 where the table cannot be isolated, naming why; TY010 for options it does not know
 --
--- Who may call: the table's owner, without a tenant. Locks the table (ACCESS EXCLUSIVE), for as long as a scan takes.
+-- Who may call: the table's owner, without a tenant. Locks the table (ACCESS EXCLUSIVE), for as long as a scan takes; no
+-- scan where the column is there and NOT NULL, with an index that it begins, and the foreign key to tenants.
 create or replace function tenantry.isolate_table_v1(relation regclass, options jsonb default '{}')
 returns jsonb language plpgsql as $$
 declare
@@ -2019,8 +2046,9 @@ begin
     perform tenantry.grant_table(part, 'none');  -- reached through the parent alone
   end loop;
   return jsonb_build_object('table', relation, 'column', tenant_column, 'key', tenant_key, 'partitions', to_jsonb(parts::text[]),
-    'findings', coalesce((select jsonb_agg(to_jsonb(f)) from tenantry.check_v1() as f
-                          where f.object = relation::text or f.object = any (parts::text[])), '[]'));
+    'findings', case when options ->> 'check' = 'later' then null else
+      coalesce((select jsonb_agg(to_jsonb(f)) from tenantry.check_v1() as f
+                where f.object = relation::text or f.object = any (parts::text[])), '[]') end);
 end
 $$;
 
@@ -2401,6 +2429,19 @@ begin
       where coalesce(t.clerk_org_id, t.clerk_user_id) collate "C" > coalesce(tenantry.clerk_text(options, 'after'), '')
         and (options -> 'deleted' is null or (options -> 'deleted')::boolean = (t.ended_at is not null))
       order by coalesce(t.clerk_org_id, t.clerk_user_id) collate "C" limit least(coalesce((options ->> 'limit')::integer, 1000), 1000)) as page);
+end
+$$;
+
+-- Of Clerk's ids of organizations and users, those that the mirror has never seen: ["org_1", ...], in their order.
+-- Who may call: tenantry_app.
+create or replace function tenantry.list_unknown_ids_v1(ids jsonb)
+returns jsonb language plpgsql stable security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+begin
+  return (
+    select coalesce(jsonb_agg(asked.id order by asked.id), '[]') from (
+      select distinct element as id from jsonb_array_elements_text(ids) as element) as asked
+    where not exists (select from tenantry.tenants as t where t.clerk_org_id = asked.id)
+      and not exists (select from tenantry.users as u where u.id = asked.id));
 end
 $$;
 
@@ -3394,10 +3435,11 @@ returns void language plpgsql as $$
 declare
   wanted  constant regtype := case tenant_key when 'id' then 'uuid' else 'text' end;
   actual  regtype;
+  filled  boolean;
   tenant  tenantry.tenants;
-  orphans boolean;
+  orphans boolean := false;
 begin
-  select a.atttypid::regtype into actual from pg_attribute as a
+  select a.atttypid::regtype, a.attnotnull into actual, filled from pg_attribute as a
   where a.attrelid = relation and a.attname = tenant_column and not a.attisdropped;
   if actual is null then
     execute format('alter table %s add column %I %s', relation, tenant_column, wanted);
@@ -3405,7 +3447,9 @@ begin
     perform tenantry.raise_error('TY030', format('%s.%I is %s; the key %s needs %s', relation, tenant_column, actual, tenant_key, wanted));
   end if;
 
-  execute format('select exists (select from %s where %I is null)', relation, tenant_column) into orphans;
+  if filled is distinct from true then  -- else a scan, under the lock, would tell nothing new
+    execute format('select exists (select from %s where %I is null)', relation, tenant_column) into orphans;
+  end if;
   if orphans and backfill is not null then
     tenant := tenantry.find_tenant(backfill);
     if tenant_key = 'clerk_org_id' and tenant.clerk_org_id is null then
@@ -5297,7 +5341,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 cd4aa57ec33cc20b6541d7741e46746e0abd4713c44dba8b572d5751d24eb79d';
+comment on table tenantry.migrations is 'functions 0.1.0 bdd5e19eab2433ba729b3120e024130ef10785de9de493070b1558b34ff15d4b';
 reset role;
 set local check_function_bodies = on;
 commit;
