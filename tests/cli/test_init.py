@@ -262,6 +262,13 @@ def test_versions_newer_than_it_was_tried_with_are_named(tmp_path: Path) -> None
     assert "next 17" in answer.stdout.partition("Newer than what this release was tried with:")[2]
 
 
+def test_a_loose_tsconfig_is_named_and_what_is_not_installed_is_not_checked(tmp_path: Path) -> None:
+    root = make_project(tmp_path, files={"tsconfig.json": '{ "compilerOptions": { "strict": false } }'})
+    told = init(root, "--yes").stdout
+    assert 'In tsconfig.json:\n  "strict": true\n' in told
+    assert "Not type-checked: install first" in told
+
+
 def test_a_driver_over_http_is_named(tmp_path: Path) -> None:
     root = make_project(tmp_path, ALL | {"@neondatabase/serverless": "1"})
     assert "@neondatabase/serverless" in init(root, "--yes").stdout

@@ -22,6 +22,12 @@ from tenantry import schema
 from tenantry.emulator.app import create_app
 from tenantry.emulator.emulator import Emulator
 
+FILE = "app/orgs/[org]/logo.png/route.ts"
+ROUTE = """import { toResponse } from "../../../../clerk-multitenant/errors";
+import { withTenant } from "../../../../clerk-multitenant/tenant";
+
+export const GET = () => withTenant(async (_, { orgId }) => new Response(orgId)).catch(toResponse);
+"""
 COMMANDS = 10
 COMPILE_SECONDS = 240  # of a page that `next dev` is asked for first, on a busy machine
 
@@ -58,7 +64,7 @@ def test_a_fresh_app_gets_isolated_rows(empty: Database, open_tmp_path: Path) ->
             connection.execute(text.encode())
 
     follow(folder, section, run_sql, owner_url=empty.dsn(SUPERUSER), app=APP)
-    write_files(folder, {"cached.ts": blocks(PAGE, "ts")[-1]})  # what it says of caches
+    write_files(folder, {"cached.ts": blocks(PAGE, "ts")[-1], FILE: ROUTE})  # what it says of caches
     with closing(Emulator()) as emulator, serve(create_app(emulator)) as clerk_url:
         organizations = {found.name: found.id for found in emulator.store.state.organizations.values()}
         acme, globex = organizations["Acme"], organizations["Globex"]
@@ -83,6 +89,8 @@ def test_a_fresh_app_gets_isolated_rows(empty: Database, open_tmp_path: Path) ->
             assert (mismatched.status_code, "Plans of Acme" in mismatched.text) == (404, False)
             refused = client.post(f"/orgs/{acme}/notes", json={"text": "Forged"}, headers=alan)
             assert (refused.status_code, refused.json()["code"]) == (409, "organization_mismatch")
+            assert client.get(f"/orgs/{acme}/logo.png", headers=ada).text == acme
+            assert client.get(f"/orgs/{acme}/logo.png", headers=alan).status_code == 409
     with empty.connect(APP) as connection, pytest.raises(psycopg.Error) as raised:
         connection.execute("select text from notes")
     assert raised.value.sqlstate == "TY001"

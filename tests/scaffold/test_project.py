@@ -165,3 +165,13 @@ def test_the_pages_router_alone_is_refused(tmp_path: Path) -> None:
 
 def test_javascript_alone_is_refused(tmp_path: Path) -> None:
     assert "JavaScript project" in refusal(make_project(tmp_path, typescript=False)).message
+
+
+def test_only_what_is_missing_for_typescript_is_asked_for(tmp_path: Path) -> None:
+    there = LATEST | {"typescript": "5", "@types/react": "19"}
+    hint = refusal(make_project(tmp_path, there, typescript=False)).hint
+    assert hint is not None
+    assert hint.startswith("Run: npm install -D @types/node  then make a tsconfig.json")
+    told = refusal(make_project(tmp_path / "all", there | {"@types/node": "24"}, typescript=False)).hint
+    assert told is not None
+    assert "install" not in told

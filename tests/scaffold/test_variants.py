@@ -97,6 +97,17 @@ def test_every_variant_is_strict_typescript(laid_out: Path) -> None:
     assert run(laid_out, "tsc", "--noEmit", "--pretty", "false") == ""
 
 
+@pytest.mark.parametrize("target", ["ES2017", None])
+def test_every_variant_compiles_for_the_target_that_next_sets(laid_out: Path, target: str | None) -> None:
+    """Next.js writes ES2017 into a new tsconfig.json; older releases named none."""
+    config = json.loads((laid_out / "tsconfig.json").read_text())
+    config["compilerOptions"] |= {"target": target}
+    if target is None:
+        del config["compilerOptions"]["target"]
+    (laid_out / "tsconfig.default.json").write_text(json.dumps(config))
+    assert run(laid_out, "tsc", "--project", "tsconfig.default.json", "--pretty", "false") == ""
+
+
 def test_every_variant_lints_without_a_warning(laid_out: Path) -> None:
     endings = () if laid_out.name in LINT else ("--ext", ".ts,.tsx")
     assert run(laid_out, "eslint", "--max-warnings", "0", *endings, *CHOICES).strip() == ""

@@ -167,6 +167,7 @@ def _finish_nextjs(
     missing = [name for name in (*to_run, *to_test) if name not in project.packages]
     _print_steps(console, nextjs_steps.next_steps(project, choice, to_run, to_test))
     if missing:
+        console.print("\nNot type-checked: install first, then run this again.")
         return
     console.print("\nType-checking with the project's own tsc ...", style="dim")
     verdict = typescript.check(project.root, {step.path for step in plan.steps})

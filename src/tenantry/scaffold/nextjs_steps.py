@@ -34,6 +34,11 @@ def next_steps(
     ]
     if install:
         yield "Install what it imports:", install
+    if not project.is_strict:
+        yield (
+            "What is written is strict TypeScript and may not compile otherwise. In tsconfig.json:",
+            ['"strict": true'],
+        )
     lines = environment.nextjs_lines(choice.api)
     unset = environment.name_unset([project.root / ".env.local", project.root / ".env"], lines)
     if unset:

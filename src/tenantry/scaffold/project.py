@@ -30,6 +30,9 @@ _SCRIPTS = (".ts", ".tsx", ".js", ".jsx", ".mjs")
 _EDGE = re.compile(r"""^\s*export\s+const\s+runtime\s*=\s*["'](?:edge|experimental-edge)["']""", re.MULTILINE)
 
 
+_LOOSE = re.compile(r"""^[^/\n]*"strict"\s*:\s*false""", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class NextProject:
     """A Next.js app with the App Router, TypeScript and Clerk, of versions that are supported."""
@@ -44,6 +47,7 @@ class NextProject:
     edge_files: tuple[Path, ...] = ()
     prisma_client: str = "@prisma/client"  # what a file in a folder of `source` imports PrismaClient from
     other_database: str | None = None  # what a schema of Prisma's is for, if not PostgreSQL
+    is_strict: bool = True  # unless tsconfig.json itself says otherwise, as one that Next.js made from nothing does
 
     @property
     def proxy_name(self) -> str:
@@ -70,11 +74,7 @@ def read_next_project(root: Path) -> NextProject:
     next_major = _supported(root, packages, manager, "next", "Next.js")
     source = _find_source(root)
     if not (root / "tsconfig.json").is_file():
-        raise ConfigurationError(
-            f"{root} is a JavaScript project: it has no tsconfig.json, and what would be written is TypeScript.",
-            hint=f"Run: {install_command(manager, ['typescript', '@types/react', '@types/node'], dev=True)}  "
-            "then an empty tsconfig.json and one `next dev` set it up. Your JavaScript files may stay.",
-        )
+        raise _no_typescript(root, packages, manager)
     if "@clerk/nextjs" not in packages:
         raise ConfigurationError(
             "This app does not use Clerk yet: @clerk/nextjs is not in its package.json.",
@@ -93,6 +93,7 @@ def read_next_project(root: Path) -> NextProject:
         edge_files=tuple(_find_edge(source)),
         prisma_client=_find_prisma_client(root, source),
         other_database=_find_other_database(root),
+        is_strict=not _LOOSE.search((root / "tsconfig.json").read_text(encoding="utf-8", errors="replace")),
     )
 
 
@@ -115,6 +116,16 @@ def _read_package(root: Path) -> dict[str, Any]:
     if not isinstance(package, dict):
         raise ConfigurationError(f"{root / 'package.json'} is not an object.")
     return package
+
+
+def _no_typescript(root: Path, packages: dict[str, str], manager: Manager) -> ConfigurationError:
+    missing = [name for name in ("typescript", "@types/react", "@types/node") if name not in packages]
+    install = f"Run: {install_command(manager, missing, dev=True)}  then make" if missing else "Make"
+    return ConfigurationError(
+        f"{root} is a JavaScript project: it has no tsconfig.json, and what would be written is TypeScript.",
+        hint=f'{install} a tsconfig.json with {{"compilerOptions": {{"strict": true}}}}; '
+        "one `next dev` adds the rest. Your JavaScript files may stay.",
+    )
 
 
 def _named_packages(package: dict[str, Any]) -> dict[str, str]:

@@ -97,7 +97,7 @@ function token(claims: object): string {
   return `h.${btoa(JSON.stringify({ exp: Date.now() / 1000 + 60, ...claims }))}.s`;
 }
 
-let sent: { url: string; headers: Headers }[] = [];
+let sent: { url: string; headers: Headers; signal: AbortSignal | null }[] = [];
 let answer = () => new Response("{}");
 let hold: Promise<void> | undefined;
 
@@ -117,9 +117,9 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-// The page's own `fetch`, before the suite wraps it, as it does once.
+// The page's own `fetch`, before the suite wraps it, as it does while a tenant is shown.
 window.fetch = async (input, init) => {
-  sent.push({ url: String(input), headers: new Headers(init?.headers) });
+  sent.push({ url: String(input), headers: new Headers(init?.headers), signal: init?.signal ?? null });
   await hold;
   init?.signal?.throwIfAborted();
   return answer();
@@ -325,6 +325,38 @@ describe("requests of the router and of actions", () => {
     unmount();
     await window.fetch("/?_rsc=1", { headers: { RSC: "1" } });
     expect(sent.map(({ headers }) => headers.has("Tenantry-Expected-Org"))).toEqual([false, false]);
+  });
+
+  it("are the page's own again when no tenant is shown", () => {
+    const own = window.fetch;
+    const { unmount } = render(<Page tenant={acme} />);
+    expect(window.fetch).not.toBe(own);
+    unmount();
+    expect(window.fetch).toBe(own);
+  });
+});
+
+describe("a browser that lacks something", () => {
+  it("shows the tenant where storage is blocked", () => {
+    const refuse = () => {
+      throw new DOMException("The operation is insecure.", "SecurityError");
+    };
+    vi.spyOn(Storage.prototype, "setItem").mockImplementation(refuse);
+    vi.spyOn(Storage.prototype, "getItem").mockImplementation(refuse);
+    render(<Page tenant={acme} />);
+    expect(document.body.textContent).toContain("data of acme");
+  });
+
+  it("breaks a request off by either signal without AbortSignal.any", async () => {
+    vi.stubGlobal("AbortSignal", class {});
+    const own = new AbortController();
+    render(<Page tenant={acme} />);
+    await tenantFetch("/documents", { signal: own.signal });
+    vi.unstubAllGlobals();
+    expect(sent[0]?.signal?.aborted).toBe(false);
+    own.abort();
+    expect(sent[0]?.signal?.aborted).toBe(true);
+    await expect(tenantFetch("/documents", { signal: own.signal })).rejects.toThrow();
   });
 });
 

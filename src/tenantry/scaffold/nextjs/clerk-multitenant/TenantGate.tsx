@@ -15,7 +15,7 @@ import {
   type ReactNode,
 } from "react";
 
-import { activeIn, isStillShown, keyOf, show, unshow, type Clerk, type Who } from "./tab";
+import { activeIn, isStillShown, keyOf, recall, remember, show, unshow, type Clerk, type Who } from "./tab";
 import { TenantContext, useActive, type ShownTenant } from "./use-tenant";
 
 const REFRESH_AFTER = [300, 3_000]; // ms; Clerk refreshes by itself after most switches
@@ -89,7 +89,7 @@ function useTurn(who: Who, active: ReturnType<typeof useActive>, org: string | u
     if (active !== "turning" && keyOf(active) === keyOf(who)) {
       const now = activeIn(clerk); // a kept page that comes back runs this with what it knew when it was left
       wasOpen.current = now !== null && keyOf(now) === keyOf(who);
-      sessionStorage.removeItem("tenantry.reloads");
+      remember("reloads", "0");
       return;
     }
     const timers = [setTimeout(() => setStuck(active), PATIENCE)];
@@ -168,9 +168,9 @@ function Notice({ text }: { readonly text: string }): ReactNode {
 
 /** As a GET of this address. Not forever, where the server sees somebody else than Clerk does. */
 function reload(isAsked = false): void {
-  const count = isAsked ? 0 : Number(sessionStorage.getItem("tenantry.reloads") ?? 0);
+  const count = isAsked ? 0 : Number(recall("reloads") ?? 0);
   if (count >= MOST_RELOADS) return;
-  sessionStorage.setItem("tenantry.reloads", String(count + 1));
+  if (!remember("reloads", String(count + 1)) && !isAsked) return; // nobody would count
   window.location.replace(window.location.href.replace(/#.*$/, ""));
 }
 

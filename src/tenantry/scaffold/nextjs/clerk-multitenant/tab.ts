@@ -31,7 +31,8 @@ interface Shown {
 }
 
 let shown: Shown | null = null;
-let isStating = false;
+/** Gives `window.fetch` back to the page. */
+let giveBack: (() => void) | null = null;
 
 export const keyOf = ({ userId, orgId }: Who): string => `${userId} ${orgId}`;
 
@@ -47,7 +48,7 @@ export function activeIn(clerk: Clerk): Who | null {
 export function show(clerk: Clerk, who: Who, deny: (code: string) => void): void {
   if (shown !== null && keyOf(shown.who) !== keyOf(who)) shown.end.abort();
   shown = { clerk, who, deny, end: new AbortController() };
-  sessionStorage.setItem("tenantry.shown", keyOf(who));
+  remember("shown", keyOf(who));
   stateRequests();
 }
 
@@ -56,12 +57,32 @@ export function unshow(who: Who): void {
   if (shown?.who !== who) return;
   shown.end.abort();
   shown = null;
+  giveBack?.();
 }
 
 /** Whether a page that the browser had kept may be seen again: this tab was nowhere else, and nobody signed out. */
 export function isStillShown(who: Who): boolean {
   const isSignedIn = sessionsOf(document.cookie).some(({ sub }) => sub === who.userId);
-  return isSignedIn && sessionStorage.getItem("tenantry.shown") === keyOf(who);
+  return isSignedIn && recall("shown") === keyOf(who);
+}
+
+/** What this tab remembers over reloads; nothing where the browser blocks storage, which then throws. */
+export function recall(name: string): string | null {
+  try {
+    return sessionStorage.getItem(`tenantry.${name}`);
+  } catch {
+    return null;
+  }
+}
+
+/** Returns whether it will be remembered. */
+export function remember(name: string, value: string): boolean {
+  try {
+    sessionStorage.setItem(`tenantry.${name}`, value);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** `fetch` for the tenant this tab shows: with its token, and broken off when the page turns to another one. */
@@ -72,9 +93,19 @@ export async function fetchForTab(url: string, init: RequestInit): Promise<Respo
   headers.set(EXPECTED_ORG, who.orgId);
   const token = await tokenFor(clerk, who);
   if (token) headers.set("Authorization", `Bearer ${token}`);
-  const signal = init.signal ? AbortSignal.any([init.signal, end.signal]) : end.signal;
+  const signal = init.signal ? eitherOf(init.signal, end.signal) : end.signal;
   signal.throwIfAborted();
   return window.fetch(url, { ...init, headers, signal });
+}
+
+/** `AbortSignal.any`, which Safari has since 17.4 only. */
+function eitherOf(...signals: AbortSignal[]): AbortSignal {
+  const either = new AbortController();
+  for (const signal of signals) {
+    if (signal.aborted) either.abort(signal.reason);
+    else signal.addEventListener("abort", () => either.abort(signal.reason), { signal: either.signal });
+  }
+  return either.signal;
 }
 
 /** Tells the page that the server let its person no further. */
@@ -98,12 +129,11 @@ async function load(clerk: Clerk): Promise<void> {
   while (!clerk.loaded && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
-/** The router and server actions use the page's `fetch`, and have no other place for a header. */
+/** The router and server actions use the page's `fetch`, and have no other place for a header. Until nothing is shown. */
 function stateRequests(): void {
-  if (isStating) return;
-  isStating = true;
+  if (giveBack !== null) return;
   const send = window.fetch;
-  window.fetch = async (input, init) => {
+  const state: typeof send = async (input, init) => {
     const headers = new Headers(init?.headers);
     if (shown === null || !(headers.has("RSC") || headers.has("Next-Action")) || headers.has(EXPECTED_ORG)) {
       return send(input, init);
@@ -115,6 +145,12 @@ function stateRequests(): void {
     const token = isCookieFor(who) ? "" : await tokenFor(clerk, who);
     if (token) headers.set("Authorization", `Bearer ${token}`);
     return send(input, { ...init, headers });
+  };
+  window.fetch = state;
+  giveBack = () => {
+    if (window.fetch !== state) return; // somebody else has wrapped it meanwhile
+    window.fetch = send;
+    giveBack = null;
   };
 }
 

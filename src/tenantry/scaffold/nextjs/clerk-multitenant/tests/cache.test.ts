@@ -17,7 +17,7 @@ vi.mock("next/cache", () => ({
     return found.value;
   },
   revalidateTag: (tag: string) => {
-    for (const [key, { tags }] of kept) if (tags.includes(tag)) kept.delete(key);
+    kept.forEach(({ tags }, key) => tags.includes(tag) && kept.delete(key));
   },
 }));
 
