@@ -16,6 +16,7 @@ from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import run
 from tenantry.adopt import move, ownership
 from tenantry.adopt.plan import Decision, Rows, Source
+from tenantry.adopt.step import Phase
 from tenantry.errors import AdoptionRefused
 
 
@@ -178,6 +179,142 @@ def test_a_trigger_that_would_run_for_every_row_is_told_and_may_be_kept_quiet_or
         decision = next(d for d in world.plan.decisions if d.table == "public.articles")
         world.with_plan(replace(decision, triggers="fire")).apply()
         assert owner.execute(stamps.encode()).fetchone() != before
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("alter table drafts enable row level security", "row level security is enabled on public.drafts already"),
+        ("create policy theirs on drafts using (true)", "it has policies of its own (theirs)"),
+        ("grant select (text) on drafts to public", "somebody has rights on its column text alone"),
+        (
+            "alter table drafts replica identity using index drafts_pkey",
+            "its replica identity is the index drafts_pkey",
+        ),
+        ('alter table drafts rename "order" to "a$$b"', 'the name "a$$b" holds $$'),
+        ('alter table drafts rename constraint drafts_pkey to "a$$b"', 'the name "a$$b" holds $$'),
+        ('alter table drafts add constraint later unique ("order", "ownerId") deferrable', 'Write keep = ["later"]'),
+    ],
+)
+def test_what_a_move_would_break_or_not_bring_back_is_told(database: Database, statement: str, sentence: str) -> None:
+    world = worlds.publishing(database)
+    with database.connect(OWNER) as owner:
+        run(owner, statement)
+    with refused(world, "public.drafts: ", sentence):
+        world.apply()
+
+
+def test_what_only_a_partition_has_is_told_of_its_table(database: Database) -> None:
+    world = worlds.tracker(database)
+    with database.connect(OWNER) as owner:
+        run(owner, "alter table events_2025 enable row level security", "grant select (at) on events_2026 to public")
+    with refused(world, "public.events: row level security is enabled on public.events_2025", "its column at alone"):
+        world.apply()
+
+
+def test_row_level_security_of_a_shared_table_is_left_as_it_is(database: Database) -> None:
+    world = worlds.publishing(database)
+    with database.connect(OWNER) as owner:
+        run(owner, "alter table tags enable row level security", "create policy theirs on tags using (true)")
+    before = state(database)
+    world.apply("isolate")
+    world.undo()
+    assert state(database) == before
+
+
+@pytest.mark.parametrize("manner", ["always", "replica"])
+def test_a_trigger_that_cannot_be_kept_quiet_is_told_and_may_be_let_run(database: Database, manner: str) -> None:
+    world = worlds.publishing(database)
+    with database.connect(OWNER) as owner:
+        run(
+            owner,
+            "create trigger loud before update on articles for each row execute function touch()",
+            f"alter table articles enable {manner} trigger loud",
+        )
+    as_superuser(database, f"grant set on parameter session_replication_role to {OWNER}")
+    try:
+        with refused(world, "public.articles: its trigger loud is enabled ALWAYS or for REPLICA"):
+            world.apply()
+    finally:
+        as_superuser(database, f"revoke set on parameter session_replication_role from {OWNER}")
+    decision = next(d for d in world.plan.decisions if d.table == "public.articles")
+    world.with_plan(replace(decision, triggers="fire")).apply()
+
+
+def test_a_deferrable_key_that_is_kept_is_in_nobodys_way(database: Database) -> None:
+    world = worlds.publishing(database)
+    with database.connect(OWNER) as owner:
+        run(owner, "alter table follows add constraint later unique (followed_id, follower_id) deferrable")
+    world = world.with_plan(Decision("public.follows", "owner", ("follower_id",), keep=("later",)))
+    world.apply("contract")
+    assert world.findings() == []
+
+
+def test_subscribers_and_materialized_views_are_told_of_and_in_nobodys_way(database: Database) -> None:
+    world = worlds.publishing(database)
+    with database.connect(OWNER) as owner:
+        run(
+            owner,
+            "create publication outside for table articles, tags",
+            "create materialized view copied as select title from published",
+        )
+        publication, view = move.list_notices(owner, world.plan)
+        assert publication.startswith("public.articles: outside publishes it.")
+        assert "tenant_id uuid first" in publication
+        assert view.startswith("public.articles: the materialized view public.copied reads it")
+        world.apply()
+        assert move.list_notices(owner, world.plan) == []
+
+
+def test_a_foreign_table_is_nobodys_business(database: Database) -> None:
+    as_superuser(
+        database,
+        "create foreign data wrapper elsewhere",
+        "create server there foreign data wrapper elsewhere",
+        "create foreign table far (id integer) server there",
+        f"alter foreign table far owner to {OWNER}",
+    )
+    world = worlds.publishing(database)
+    assert world.plan.of("public.far") is None
+    with refused(world, "public.far is not in the database"):
+        world.with_plan(Decision("public.far", "shared", mode="none")).apply()
+    world.apply("isolate")
+
+
+@pytest.mark.parametrize("org_id", ["", "org_nobodys"])
+def test_rows_of_an_organization_that_nobody_has_are_told_before_they_are_hidden(
+    database: Database, org_id: str
+) -> None:
+    world = worlds.handmade(database)
+    world.apply("constrain")
+    with database.connect(OWNER) as owner:
+        owner.execute("insert into documents (org_id, title) values (%s, 'lost')", [org_id])
+    with refused(world, "public.documents.org_id: ", "Mend the rows"):
+        world.apply("isolate")
+    with database.connect(OWNER) as owner:
+        run(owner, "delete from documents where title = 'lost'")
+    world.apply("isolate")
+
+
+def test_rows_of_another_tenant_than_their_owners_are_told_before_they_are_hidden(database: Database) -> None:
+    world = worlds.tracker(database)
+    world.apply("constrain")
+    with database.connect(OWNER) as owner:
+        run(owner, "update users set team_id = 1 + team_id % 3 where email = '1@example.com'")
+    with refused(world, "public.projects: 1 rows have another tenant than their owner.", "tenantry adopt verify"):
+        world.apply("isolate")
+    with database.connect(OWNER) as owner:
+        move.apply(owner, world.plan, "isolate", worlds.PACE, worlds.Watched(), differing=True)
+
+
+@pytest.mark.parametrize("phase", ["expand", "backfill", "contract"])
+def test_verify_tells_of_a_table_that_is_gone(database: Database, phase: Phase) -> None:
+    world = worlds.publishing(database)
+    world.apply(phase)
+    with database.connect(OWNER) as owner:
+        run(owner, "drop table drafts, articles cascade")
+    told = [(kind, table) for kind, table, _ in world.findings()]
+    assert [table for kind, table in told if kind == "gone"] == ["public.articles", "public.drafts"]
 
 
 def test_another_plan_than_the_one_begun_is_told(database: Database) -> None:
