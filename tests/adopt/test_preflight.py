@@ -317,6 +317,15 @@ def test_verify_tells_of_a_table_that_is_gone(database: Database, phase: Phase) 
     assert [table for kind, table in told if kind == "gone"] == ["public.articles", "public.drafts"]
 
 
+def test_a_table_that_is_gone_before_isolation_is_told(database: Database) -> None:
+    world = worlds.publishing(database)
+    world.apply("constrain")
+    with database.connect(OWNER) as owner:
+        run(owner, "drop table drafts")
+    with refused(world, "public.drafts is not in the database any more."):
+        world.apply("isolate")
+
+
 def test_another_plan_than_the_one_begun_is_told(database: Database) -> None:
     world = worlds.publishing(database)
     world.apply("expand")

@@ -43,10 +43,9 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs this folder's tests in the browser's event loop, each within the limit."""
     for item in items:
-        if isinstance(item, pytest.Function) and _HERE in item.path.parents:
+        if isinstance(item, pytest.Function) and _HERE in item.path.parents and inspect.iscoroutinefunction(item.obj):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
-            if inspect.iscoroutinefunction(item.obj):
-                item.obj = _limited(item.obj)
+            item.obj = _limited(item.obj)
 
 
 def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -157,13 +157,13 @@ def read(connection: psycopg.Connection[Any]) -> Schema:
 
 
 def _read(connection: psycopg.Connection[Any]) -> Schema:
-    tables = _ask(connection, "tables")
-    columns = _group(_ask(connection, "columns"))
-    indexes = _group(_ask(connection, "indexes"))
-    references = _group(_ask(connection, "references"))
-    triggers = _group(_ask(connection, "triggers"))
-    sequences = _group(_ask(connection, "sequences"))
-    partitions = _group(_ask(connection, "partitions"))
+    tables = ask(connection, "tables")
+    columns = _group(ask(connection, "columns"))
+    indexes = _group(ask(connection, "indexes"))
+    references = _group(ask(connection, "references"))
+    triggers = _group(ask(connection, "triggers"))
+    sequences = _group(ask(connection, "sequences"))
+    partitions = _group(ask(connection, "partitions"))
     found = {}
     for oid, name, owner, rows, size, kind, refusal, isolation, unidentified, grants in tables:
         found[name] = Table(
@@ -184,8 +184,8 @@ def _read(connection: psycopg.Connection[Any]) -> Schema:
             sequences=tuple((sequence, _grants(held)) for sequence, held in sequences[oid]),
         )
     views = [View(name, owner, tuple(reads), invoker, _grants(held)) for name, owner, reads, invoker, held in
-             _ask(connection, "views")]  # fmt: skip
-    namespaces = {name: _grants(held) for name, held in _ask(connection, "namespaces")}
+             ask(connection, "views")]  # fmt: skip
+    namespaces = {name: _grants(held) for name, held in ask(connection, "namespaces")}
     login = connection.execute(
         "select quote_ident(current_user), current_setting('server_version_num')::integer / 10000,"
         " has_parameter_privilege('session_replication_role', 'set')"
@@ -261,6 +261,7 @@ select has_table_privilege(c.oid, 'select') and (not c.relforcerowsecurity or r.
 from pg_class as c join pg_roles as r on r.rolname = current_user where c.oid = {table}::regclass"""
 
 
-def _ask(connection: psycopg.Connection[Any], name: str) -> list[tuple[Any, ...]]:
+def ask(connection: psycopg.Connection[Any], name: str) -> list[tuple[Any, ...]]:
+    """The rows of a query of the folder `sql`, by its file's name."""
     query = resources.files("tenantry.adopt").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
     return connection.execute(query.encode()).fetchall()

@@ -256,7 +256,7 @@ class Keys:
             sql = f"alter table {table} drop constraint {index.constraint}; alter index {new} rename to {index.name}"
         elif index.constraint:
             kind = "primary key" if index.primary else "unique"
-            key = f"{kind} using index {self._successor(index).name}{' deferrable' if index.deferrable else ''}"
+            key = f"{kind} using index {self._successor(index).name}"
             sql = (
                 f"alter table {table} drop constraint {index.constraint}; "
                 f"alter table {table} add constraint {index.constraint} {key}"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import catalog, preflight, record, report, runner, steps, verify
+from tenantry.adopt import catalog, obstacles, preflight, record, report, runner, steps, verify
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.record import Entry
@@ -18,6 +18,8 @@ from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:
     import psycopg
+
+_HIDING: tuple[Phase, ...] = ("isolate", "contract")
 
 
 def read_schema(connection: psycopg.Connection[Any]) -> Schema:
@@ -35,9 +37,24 @@ def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
         return [Entry(n, step, "pending") for n, step in enumerate(_build(connection, plan, schema), 1)]
 
 
-def apply(connection: psycopg.Connection[Any], plan: Plan, last: Phase, pace: Pace, watcher: Watcher) -> None:
-    """Begins a move, or goes on with it, up to and with a phase. Raises AdoptionRefused, before anything is changed
-    where the plan cannot be carried out."""
+def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
+    """What somebody has to see to before a move begins, a sentence each."""
+    if record.exists(connection):
+        return []
+    return obstacles.list_notices(connection, plan, read_schema(connection))
+
+
+def apply(
+    connection: psycopg.Connection[Any],
+    plan: Plan,
+    last: Phase,
+    pace: Pace,
+    watcher: Watcher,
+    *,
+    differing: bool = False,
+) -> None:
+    """Begins a move, or goes on with it, up to and with a phase. `differing`: rows may go behind isolation with another
+    tenant than their owner. Raises AdoptionRefused, before anything is changed where the plan cannot be carried out."""
     with as_owner(connection, plan) as schema, record.locked(connection):
         if record.exists(connection):
             _require_same(connection, plan)
@@ -46,6 +63,9 @@ def apply(connection: psycopg.Connection[Any], plan: Plan, last: Phase, pace: Pa
             built = steps.build(plan, schema, known)
             before = verify.measure(connection, plan, schema)
             record.begin(connection, record.Move(digest(plan), known, before), built)
+        if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
+            runner.apply(connection, record.read(connection), "constrain", pace, watcher)
+            preflight.examine_rows(connection, plan, catalog.read(connection), differing=differing)
         runner.apply(connection, record.read(connection), last, pace, watcher)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tenantry import mirror
+from tenantry.adopt import obstacles, verify
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.config import read_pairs
@@ -71,10 +72,31 @@ def examine(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> 
         raise _refusal(problems, "Edit adopt.toml; `tenantry adopt plan` shows what there is to choose from.")
     plans.sort(plan, schema)
     examiner = _Examiner(connection, plan, schema)
+    examiner.problems += obstacles.list_problems(connection, plan, schema)
     known = examiner.examine()
     if examiner.problems:
         raise _refusal(examiner.problems, "Nothing has been changed.")
     return known
+
+
+def examine_rows(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, differing: bool) -> None:
+    """What must hold of the rows before isolation hides them. `differing`: some may have another tenant.
+
+    Raises AdoptionRefused.
+    """
+    if gone := [decision.table for decision in plan.decisions if decision.table not in schema.tables]:
+        raise _refusal([f"{_some(gone)} not in the database any more."], "Bring it back, or undo and plan again.")
+    examiner = _Examiner(connection, plan, schema)
+    examiner.examine_columns()
+    if examiner.problems:
+        raise _refusal(examiner.problems, "Mend the rows; `tenantry adopt verify` looks again.")
+    wrong = [] if differing else verify.find_differing(connection, plan, schema)
+    if wrong:
+        raise _refusal(
+            [f"{finding.table}: {finding.message}" for finding in wrong],
+            "Run `tenantry adopt verify`. Mend them; or, where the app that sets a tenant wrote them so, "
+            "`tenantry adopt apply --to isolate --differing`.",
+        )
 
 
 def _refusal(problems: Iterable[str], hint: str) -> AdoptionRefused:
@@ -95,7 +117,7 @@ class _Examiner:
         named = [org_id for org_id in (rows.organization, rows.rest) if org_id]
         self._require_known(named, "[rows]")
         given = [*self._users(), *self._organizations(), *self._owners()]
-        self._columns()
+        self.examine_columns()
         tenants = {} if self.problems else {org_id: self._tenant(org_id) for org_id in named}
         return Known(tenants, tuple(given))
 
@@ -164,10 +186,10 @@ class _Examiner:
         self._require_known(pairs.values(), rows.csv or "[rows.organizations]")
         yield from ((kind, key, org_id) for key, org_id in pairs.items() if key in keys)
 
-    def _columns(self) -> None:
+    def examine_columns(self) -> None:
         """Columns that hold Clerk's ids of organizations already."""
         for decision in self._plan.owned:
-            if decision.tenant == "column":
+            if decision.tenant == "column" and not self._schema.tables[decision.table].isolation:
                 column = decision.column[0]
                 self._count(
                     f"select count(*) from {decision.table} where {column} is null",

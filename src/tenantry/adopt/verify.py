@@ -34,7 +34,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind`: lost, changed, tenant, null, crossing, or a code of check_v1."""
+    """`kind`: lost, changed, gone, tenant, null, crossing, or a code of check_v1."""
 
     kind: str
     table: str
@@ -74,12 +74,35 @@ def verify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, s
     with _seeing_all(connection, tables) as across:
         counts = tuple(_count(connection, name, before.get(name)) for name in tables)
         findings = [*_of_counts(counts, still)]
+        gone = [decision.table for decision in plan.decisions if decision.table not in schema.tables]
+        told = "It is not in the database any more. Bring it back, or undo and plan again."
+        findings += [Finding("gone", table, told) for table in gone]
+        if gone:  # of the others nobody can tell whose they should be
+            return Report(phase, counts, tuple(findings))
         if any(entry.step.phase == "backfill" for entry in entries) and phase not in (None, "expand"):
             findings += _of_tenants(connection, plan, schema, known, across=across)
             findings += _of_references(connection, plan, schema)
     if phase == "contract":
         findings += _of_isolation(connection, plan, schema)
     return Report(phase, counts, tuple(findings))
+
+
+def find_differing(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[Finding]:
+    """Rows that have another tenant than their owner; not of tables all of whose rows began as one organization's,
+    which may be one of many by now."""
+    move = record.read_move(connection)
+    known = move.known if move else Known()
+    with _seeing_all(connection, _tables(plan, schema)) as across:
+        found = _of_tenants(connection, plan, schema, known, across=across)
+        return [each for each in found if each.kind == "tenant" and not _is_of_one(plan, schema, each.table)]
+
+
+def _is_of_one(plan: Plan, schema: Schema, table: str) -> bool:
+    """Whether all rows of a table began as one organization's."""
+    decision = plan.of(table)
+    while decision is not None and decision.tenant == "reference":
+        decision = plan.of(parent_of(schema, decision) or "")
+    return decision is not None and decision.tenant == "organization"
 
 
 def _tables(plan: Plan, schema: Schema) -> list[str]:
@@ -153,7 +176,8 @@ class _Derivation:
         rest = self._constant(self._plan.rows.rest, column.key) if self._plan.rows.rest else "null"
         lines = [f"with given (kind, key, clerk_id) as ({self._given()})", "select count(*)"]
         lines += [f"from {decision.table} as t0", *joins]
-        lines += [f"where t0.{column.name} is distinct from coalesce({expected}, {rest})"]
+        stored = f"t0.{column.name}"  # rows that have none yet are told of as such
+        lines += [f"where {stored} is not null and {stored} is distinct from coalesce({expected}, {rest})"]
         return "\n".join(lines)
 
     def _follow(self, decision: Decision, row: str, key: str) -> tuple[list[str], str]:

@@ -100,6 +100,9 @@ def apply(
     batch_ms: Annotated[int, typer.Option(min=1, help="About how long a batch takes.")] = 40,
     rest: Annotated[float, typer.Option(min=0, help="How long it rests after a batch, in batches.")] = 0.0,
     patience: Annotated[float, typer.Option(min=1, help="Seconds after which a step that got no lock gives up.")] = 600,
+    differing: Annotated[
+        bool, typer.Option("--differing", help="Isolate rows that have another tenant than their owner, too.")
+    ] = False,
     file: File = _FILE,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -119,8 +122,11 @@ def apply(
         if alembic:
             _write_revisions(move.preview(connection, chosen), file, alembic, after)
             return
+        for line in move.list_notices(connection, chosen):
+            typer.secho(line, fg="yellow", err=True)
         with _watching() as watcher:
-            move.apply(connection, chosen, last, Pace(lock_ms, batch_ms, rest, patience), watcher)
+            pace = Pace(lock_ms, batch_ms, rest, patience)
+            move.apply(connection, chosen, last, pace, watcher, differing=differing)
     typer.echo(f"Done up to {last}. Next: {_NEXT[last]}")
 
 
@@ -242,6 +248,7 @@ class _Found:
     questions: list[str]
     differences: list[str]
     drift: list[str]
+    notices: Sequence[str] = ()
     steps: Sequence[Entry] = ()
     problem: AdoptionRefused | None = None
 
@@ -254,6 +261,7 @@ class _Found:
 
         try:
             self.steps = move.preview(connection, chosen)
+            self.notices = move.list_notices(connection, chosen)
         except AdoptionRefused as error:
             self.problem = error
 
@@ -261,11 +269,17 @@ class _Found:
         steps = [{"state": entry.state, **asdict(entry.step), "seconds": entry.step.seconds} for entry in self.steps]
         proposals = {name: asdict(each) for name, each in self.proposals.items()}
         problem = str(self.problem) if self.problem else None
-        return {"proposals": proposals, "drift": self.drift, "problem": problem, "steps": steps}
+        return {
+            "proposals": proposals,
+            "drift": self.drift,
+            "notices": list(self.notices),
+            "problem": problem,
+            "steps": steps,
+        }
 
     def print_rest(self, file: Path) -> None:
         """What there is to decide, else what is in the way, else what there is to do."""
-        for line in [*self.drift, *self.differences]:
+        for line in [*self.drift, *self.notices, *self.differences]:
             typer.echo(line)
         if self.questions:
             typer.echo(f"{len(self.questions)} to decide. Next: edit {file}.")
