@@ -41,7 +41,7 @@ from uuid import UUID
 
 from tenantry import mirror
 from tenantry.context import Scope, use_scope
-from tenantry.errors import ConfigurationError, ConsumerTaken, NoTenant, TenantryError
+from tenantry.errors import ConfigurationError, ConsumerTaken, HandlerTooSlow, NoTenant, TenantryError
 from tenantry.handlers import HandlerThread, parameters, waits
 from tenantry.mirror import Call
 
@@ -375,7 +375,7 @@ class _Worker:
     async def _call_in_thread(self, change: Change) -> None:
         """Without a session: no end of a transaction stops it, so the next attempt waits for the one before."""
         if self._thread is not None and self._thread.alive:
-            raise _TooSlow("An earlier call of the handler has not ended yet.", hint=_SLOW_HINT)
+            raise HandlerTooSlow("An earlier call of the handler has not ended yet.")
         self._thread = HandlerThread(self._consumer.handler, change)
         await self._thread.run()
 
@@ -383,7 +383,7 @@ class _Worker:
         with transaction as handle:
             self._consumer.handler(change, handle)
             if late.is_set():  # and counted as a failure
-                raise _TooSlow.than(self._consumer.timeout)
+                raise _too_slow(self._consumer.timeout)
 
     async def _in_time(self, work: Awaitable[None]) -> None:
         seconds = self._consumer.timeout
@@ -395,10 +395,10 @@ class _Worker:
                 await work
         except Exception as error:
             if limit.expired() or loop.time() > end:  # whatever it was: its transaction was ended meanwhile
-                raise _TooSlow.than(seconds) from (None if isinstance(error, TimeoutError) else error)
+                raise _too_slow(seconds) from (None if isinstance(error, TimeoutError) else error)
             raise
         if limit.expired() or loop.time() > end:  # it held up the event loop, or caught its own cancellation
-            raise _TooSlow.than(seconds)
+            raise _too_slow(seconds)
 
     async def _fail(self, pos: int, error: BaseException) -> float:
         """Counts a failed attempt; seconds until the next may come."""
@@ -407,7 +407,7 @@ class _Worker:
         said = _describe(error, one.handler)
         call = mirror.fail_consumer(one.name, pos, said, attempts=ATTEMPTS, backoff=BACKOFF_SECONDS)
         told = mirror.decode(await self._run(call))
-        patience = one.timeout + _OUTAGE_SECONDS if isinstance(error, _TooSlow) else 0
+        patience = one.timeout + _OUTAGE_SECONDS if isinstance(error, HandlerTooSlow) else 0
         while not told["attempts"] and patience > 0:  # its thread is still in the transaction
             await asyncio.sleep(_BUSY_SECONDS)
             patience -= _BUSY_SECONDS
@@ -430,24 +430,14 @@ class _Worker:
             self._warned = True
 
 
-_SLOW_HINT = "on(..., timeout=…) gives it longer; what takes long is better done by a job that the handler writes."
-
-
-class _TooSlow(ConfigurationError):
-    """The handler took longer than it may."""
-
-    @classmethod
-    def than(cls, seconds: float) -> _TooSlow:
-        return cls(
-            f"The handler took longer than {seconds:g} seconds.",
-            hint=_SLOW_HINT,
-        )
+def _too_slow(seconds: float) -> HandlerTooSlow:
+    return HandlerTooSlow(f"The handler took longer than {seconds:g} seconds.")
 
 
 def _first_told(error: BaseException) -> BaseException:
     """The error itself, or that the handler took too long, where what was under way failed to roll back besides."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, _TooSlow):
+    while cause is not None and not isinstance(cause, HandlerTooSlow):
         cause = cause.__context__
     return cause or error
 

@@ -30,6 +30,7 @@
     ├── JobRefused                    a job's envelope does not say for whom it may run          403
     │   ├── BadEnvelope               malformed, altered, or sealed with another secret
     │   └── EnvelopeExpired
+    ├── HandlerTooSlow                a handler of changes took longer than it may
     ├── ConsumerTaken                 another worker tells this consumer of its changes
     ├── OrganizationMismatch          the client expected another organization than its token's  409
     └── WebhookError                  a delivery that is not recorded
@@ -108,6 +109,14 @@ class PurgeUnfinished(TenantryError):
     code = "purge_unfinished"
     title = "Rows of a purged tenant are left."
     default_hint = "Run it again."
+
+
+class HandlerTooSlow(TenantryError):
+    code = "handler_too_slow"
+    title = "The handler took longer than it may."
+    default_hint = (
+        "on(..., timeout=…) gives it longer; what takes long is better done by a job that the handler writes."
+    )
 
 
 class SchemaError(TenantryError):

@@ -108,7 +108,8 @@ async def page(context: BrowserContext) -> Page:
 
 
 def _notice_error(error: str, troubles: list[str]) -> None:
-    if "Loading chunk" not in error:  # of clerk-js, in a page that is left meanwhile
+    # What clerk-js loads in a page that is left meanwhile; how Next.js tells itself to show its "not found" page.
+    if "Loading chunk" not in error and "NEXT_HTTP_ERROR_FALLBACK;404" not in error:
         troubles.append(f"uncaught: {error}")
 
 

@@ -545,6 +545,7 @@ async def test_a_link_of_the_emulators_page_makes_somebody_else_of_the_visitor(v
     await visitor.enter(ada)
     await visitor.sees_library_of("Acme")
     made = stage.deployment.control("POST", "/sign-in-links", {"user": grace.id, "organization": globex})
+    visitor.page = await visitor.page.context.new_page()  # as the emulator's page opens it
     await visitor.page.goto(made["url"])
     await visitor.sees_library_of("Globex")
     await expect(visitor.page.locator("aside")).to_contain_text(grace.email)
