@@ -45,6 +45,13 @@ class Tab(Visitor):
 
     stage: Web
 
+    async def turn_to(self, organization: str, name: str) -> None:
+        """Opens its page. While the other tab renews the common cookie, Clerk may not turn to it at the first try."""
+        await self.open(f"/orgs/{organization}")
+        if await self.page.get_by_role("heading", name="There is no such page.").is_visible():
+            await self.page.reload()
+        await self.sees_library_of(name)
+
     async def enter(self, person: Person, organization: str = "") -> None:
         """Signed in by a link as in an e-mail, then at the page of the organization, by id."""
         await super().enter(person)
@@ -188,8 +195,7 @@ async def test_two_tabs_in_two_organizations_do_not_mix(tab: Tab, web: Web) -> N
     ada, acme, globex = write_in_two_organizations(web)
     await tab.enter(ada, acme)
     other = await tab.open_tab()
-    await other.open(f"/orgs/{globex}")
-    await other.sees_library_of("Globex")
+    await other.turn_to(globex, "Globex")
     for one in (tab, other):
         await one.share_focus()
     for one, organization in ((tab, "Acme"), (other, "Globex")):
@@ -207,8 +213,7 @@ async def test_an_action_after_a_switch_in_another_tab_lands_in_its_own_organiza
     ada, acme, globex = write_in_two_organizations(web)
     await tab.enter(ada, acme)
     other = await tab.open_tab()
-    await other.open(f"/orgs/{globex}")
-    await other.sees_library_of("Globex")
+    await other.turn_to(globex, "Globex")
     await tab.fill_in("From behind")
     await expect(tab.page.get_by_role("heading", name="From behind")).to_be_visible()
     assert web.titles(ada, acme) == ["From behind", "Plans of Acme"]
@@ -237,8 +242,7 @@ async def test_without_a_token_of_its_own_a_tab_behind_writes_nowhere(tab: Tab, 
     ada, acme, globex = write_in_two_organizations(web)
     await tab.enter(ada, acme)
     other = await tab.open_tab()
-    await other.open(f"/orgs/{globex}")
-    await other.sees_library_of("Globex")
+    await other.turn_to(globex, "Globex")
     for one in (tab, other):
         await one.share_focus()
     await other.page.bring_to_front()
@@ -294,8 +298,7 @@ async def test_a_tab_behind_shows_its_own_organization_wherever_it_goes(tab: Tab
     ada, acme, globex = write_in_two_organizations(web)
     await tab.enter(ada, acme)
     other = await tab.open_tab()
-    await other.open(f"/orgs/{globex}")
-    await other.sees_library_of("Globex")
+    await other.turn_to(globex, "Globex")
     await tab.page.get_by_role("link", name="Members").click()
     await expect(tab.page.get_by_role("heading", name="Members")).to_be_visible()
     await expect(tab.page.locator(".where")).to_contain_text("Acme")

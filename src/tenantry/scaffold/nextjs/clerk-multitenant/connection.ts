@@ -58,7 +58,8 @@ export async function onConnection<T>(work: (client: PoolClient, lending: Lendin
 }
 
 /** Before a commit: a transaction in which a statement failed would be rolled back by it, which is no success. */
-export function refuseAborted(client: PoolClient): void {
+export async function refuseAborted(client: PoolClient): Promise<void> {
+  await client.query(""); // a failed query's error comes ahead of what it did to the transaction
   const status = "getTransactionStatus" in client ? client.getTransactionStatus() : null; // older ones cannot tell
   if (status === "E") throw abortedError();
 }

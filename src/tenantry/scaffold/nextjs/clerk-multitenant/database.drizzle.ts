@@ -25,7 +25,7 @@ export async function transaction<T>(
       async (db) => {
         const answer = await enter(client, call);
         const result = await during(() => work(db, answer));
-        refuseAborted(client);
+        await refuseAborted(client);
         return result;
       },
       readOnly ? { accessMode: "read only" } : undefined,
