@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOCK = 0x7E4A1A  # a number of our own: advisory locks are shared by everybody in a database
 
-_MAKE = f"""
+MAKE = f"""
 create schema if not exists {SCHEMA};
 create table if not exists {SCHEMA}.moves (
   singleton boolean primary key default true check (singleton),
@@ -40,6 +40,8 @@ create table if not exists {SCHEMA}.steps (
   held_ms  double precision,                   -- how long its longest transaction held its locks
   ended_at timestamptz
 );"""
+
+_ENTRIES = f"select position, step, state, leaf, page, rows, held_ms from {SCHEMA}.steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Entry:
 def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]) -> None:
     """Writes down what is going to be done, in one transaction."""
     with connection.transaction():
-        connection.execute(_MAKE.encode())
+        connection.execute(MAKE.encode())
         insert = f"insert into {SCHEMA}.moves (plan, known, before) values (%s, %s::jsonb, %s::jsonb)"
         values = [move.plan, json.dumps(asdict(move.known)), json.dumps(dict(move.before))]
         connection.execute(insert.encode(), values)
@@ -80,9 +82,16 @@ def read(connection: psycopg.Connection[Any]) -> list[Entry]:
     """The steps of the move that has begun here; none where none has."""
     if not exists(connection):
         return []
-    query = f"select position, step, state, leaf, page, rows, held_ms from {SCHEMA}.steps order by position"
-    rows = connection.execute(query.encode()).fetchall()
-    return [Entry(position, _step(step), *rest) for position, step, *rest in rows]
+    rows = connection.execute(f"{_ENTRIES} order by position".encode()).fetchall()
+    return [_entry(*row) for row in rows]
+
+
+def read_entry(connection: psycopg.Connection[Any], position: int) -> Entry:
+    """One step of the move that has begun here."""
+    row = connection.execute(f"{_ENTRIES} where position = %s".encode(), [position]).fetchone()
+    if row is None:
+        raise LookupError(f"no step {position}")
+    return _entry(*row)
 
 
 def read_move(connection: psycopg.Connection[Any]) -> Move | None:
@@ -153,6 +162,10 @@ def locked(connection: psycopg.Connection[Any], patience: float = 15) -> Iterato
     finally:
         if not connection.closed:
             connection.execute("select pg_advisory_unlock(%s)", [LOCK])
+
+
+def _entry(position: int, step: dict[str, Any], *rest: Any) -> Entry:
+    return Entry(position, _step(step), *rest)
 
 
 def _step(told: dict[str, Any]) -> Step:

@@ -30,9 +30,9 @@ from tenantry.errors import AdoptionRefused
 if TYPE_CHECKING:
     import psycopg
 
-_GUARD_MS = 3_000  # longer than the second after which autovacuum gives way
-_FIRST_PAGES = 32
-_MOST_PAGES = 8_192
+GUARD_MS = 3_000  # longer than the second after which autovacuum gives way
+FIRST_PAGES = 32
+MOST_PAGES = 8_192
 _LONGEST_PAUSE = 1.0
 
 
@@ -48,7 +48,7 @@ class Pace:
 
 
 class Watcher(Protocol):
-    """Is told what is done: a step before it begins, and how far its batches are, in pages."""
+    """Is told what is done: a step before it begins, how far its batches are, in pages, and what became of it."""
 
     def begin(self, entry: Entry, total: int, *, undo: bool) -> None: ...
     def progress(self, entry: Entry, done: int, total: int) -> None: ...
@@ -65,24 +65,29 @@ def apply(
         if entry.state != "done" and PHASES.index(entry.step.phase) <= PHASES.index(last):
             watcher.begin(entry, len(entries), undo=False)
             run.do(entry)
-            watcher.end(entry, undo=False)
+            watcher.end(record.read_entry(connection, entry.position), undo=False)
 
 
 def undo(
     connection: psycopg.Connection[Any], entries: Sequence[Entry], first: Phase, pace: Pace, watcher: Watcher
 ) -> None:
     """Undoes what was done, last first, back to before a phase. Raises AdoptionRefused after contract has begun."""
-    if any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
-        raise AdoptionRefused(
-            "The move cannot be undone any more: contract has begun.",
-            hint="`tenantry adopt apply --to contract` finishes it.",
-        )
+    require_undoable(entries)
     run = _Run(connection, pace, watcher)
     for entry in reversed(entries):
         if entry.state != "pending" and PHASES.index(entry.step.phase) >= PHASES.index(first):
             watcher.begin(entry, len(entries), undo=True)
             run.undo(entry)
             watcher.end(entry, undo=True)
+
+
+def require_undoable(entries: Sequence[Entry]) -> None:
+    """Raises AdoptionRefused after contract has begun."""
+    if any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
+        raise AdoptionRefused(
+            "The move cannot be undone any more: contract has begun.",
+            hint="`tenantry adopt apply --to contract` finishes it.",
+        )
 
 
 def briefly(connection: psycopg.Connection[Any], step: Step, pace: Pace) -> None:
@@ -150,11 +155,11 @@ class _Run:
     def _together(self, step: Step, statements: Sequence[str], done: Callable[[float], None]) -> None:
         """All statements and the record, once the locks are got."""
         impatient = step.lock != "SHARE UPDATE EXCLUSIVE"  # which disturbs nobody who reads or writes
-        wait = self._pace.lock_ms if impatient else _GUARD_MS
+        wait = self._pace.lock_ms if impatient else GUARD_MS
         for _ in self._attempts(step):
             with self._connection.transaction(), self._yielding():
                 for table in step.guards:
-                    self._limit(_GUARD_MS)
+                    self._limit(GUARD_MS)
                     self._connection.execute(f"lock table {table} in share update exclusive mode".encode())
                 self._limit(wait)
                 if step.quiet:
@@ -244,7 +249,7 @@ class _Run:
         step = entry.step
         sizes = [self._pages(leaf) for leaf in step.leaves]
         begun = step.leaves.index(entry.leaf) if entry.leaf in step.leaves else 0
-        size = _FIRST_PAGES
+        size = FIRST_PAGES
         for number, leaf in enumerate(step.leaves):
             if number < begun:
                 continue
@@ -300,19 +305,23 @@ def _written(statement: str, leaf: str, first: int, last: int) -> str:
 def _resize(pages: int, seconds: float, wanted_ms: int) -> int:
     """As many pages as will take about as long as wanted."""
     ratio = wanted_ms / 1000 / max(seconds, 0.0005)
-    return max(1, min(_MOST_PAGES, int(pages * min(2.0, max(0.25, ratio)))))
+    return max(1, min(MOST_PAGES, int(pages * min(2.0, max(0.25, ratio)))))
 
 
 def prepare(connection: psycopg.Connection[Any], owner: str) -> None:
     """Sets a session up to run steps: as the owner of the tables, and noticing when it has lost its client."""
-    for statement in (
+    for statement in preparations(owner):
+        connection.execute(statement.encode())
+
+
+def preparations(owner: str) -> tuple[str, ...]:
+    return (
         f"set role {owner}",
         "set statement_timeout = 0",
         "set idle_in_transaction_session_timeout = 0",
         "set client_connection_check_interval = '1s'",
         "set client_min_messages = warning",
-    ):
-        connection.execute(statement.encode())
+    )
 
 
 __all__ = ["SCHEMA", "Pace", "Watcher", "apply", "prepare", "undo"]

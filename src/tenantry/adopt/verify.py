@@ -97,6 +97,14 @@ def find_differing(connection: psycopg.Connection[Any], plan: Plan, schema: Sche
         return [each for each in found if each.kind == "tenant" and not _is_of_one(plan, schema, each.table)]
 
 
+def differing(plan: Plan, schema: Schema, known: Known) -> Iterator[tuple[str, str]]:
+    """By table the query that counts, across tenants, what `find_differing` finds."""
+    for decision in sort(plan, schema):
+        found = tenant_column(plan, schema, decision).is_new and not schema.tables[decision.table].isolation
+        if found and not _is_of_one(plan, schema, decision.table):
+            yield decision.table, _Derivation(plan, schema, known, across=True).mismatches(decision)
+
+
 def _is_of_one(plan: Plan, schema: Schema, table: str) -> bool:
     """Whether all rows of a table began as one organization's."""
     decision = plan.of(table)
@@ -113,18 +121,26 @@ def _tables(plan: Plan, schema: Schema) -> list[str]:
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 
-def _checksum(connection: psycopg.Connection[Any], table: str, columns: list[str]) -> tuple[int, str]:
-    """Independent of the order of rows, and of what a session makes of dates and numbers."""
+READING = {
+    "timezone": "'UTC'",
+    "datestyle": "'ISO'",
+    "intervalstyle": "'iso_8601'",
+    "extra_float_digits": "1",
+    "bytea_output": "'hex'",
+}
+"""With these settings a checksum does not depend on what a session makes of dates and numbers."""
+
+
+def checksum(table: str, columns: list[str]) -> str:
+    """The query of a table's rows and checksum, which does not depend on the order of the rows."""
     row = ", ".join(f"t.{column}" for column in columns)
+    return f"select count(*), coalesce(sum(hashtextextended(row({row})::text, 0)::numeric), 0)::text from {table} as t"
+
+
+def _checksum(connection: psycopg.Connection[Any], table: str, columns: list[str]) -> tuple[int, str]:
     with connection.transaction():
-        connection.execute(
-            "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local intervalstyle = 'iso_8601';"
-            " set local extra_float_digits = 1; set local bytea_output = 'hex'"
-        )
-        query = (
-            f"select count(*), coalesce(sum(hashtextextended(row({row})::text, 0)::numeric), 0)::text from {table} as t"
-        )
-        found = connection.execute(query.encode()).fetchone() or (0, "0")
+        connection.execute("; ".join(f"set local {name} = {value}" for name, value in READING.items()).encode())
+        found = connection.execute(checksum(table, columns).encode()).fetchone() or (0, "0")
     return int(found[0]), str(found[1])
 
 
