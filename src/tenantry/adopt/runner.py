@@ -78,7 +78,7 @@ def undo(
         if entry.state != "pending" and PHASES.index(entry.step.phase) >= PHASES.index(first):
             watcher.begin(entry, len(entries), undo=True)
             run.undo(entry)
-            watcher.end(entry, undo=True)
+            watcher.end(record.read_entry(connection, entry.position), undo=True)
 
 
 def require_undoable(entries: Sequence[Entry]) -> None:

@@ -50,7 +50,7 @@ class Watcher:
 
     steps: int = 0
     rows: int = 0
-    longest: Entry | None = None  # that held its locks longest
+    longest: Entry | None = None  # of those whose locks the app feels, that which held them longest
     began: float = field(default_factory=time.monotonic)
     step_began: float = 0.0
 
@@ -63,7 +63,8 @@ class Watcher:
     def end(self, entry: Entry, *, undo: bool) -> None:
         self.steps += 1
         self.rows += 0 if undo else entry.rows
-        if not undo and (entry.held_ms or 0) > (self.longest.held_ms or 0 if self.longest else 0):
+        felt = entry.held_ms if entry.step.lock in _LOCKS and not undo else None
+        if felt is not None and felt > (self.longest.held_ms or 0 if self.longest else 0):
             self.longest = entry
 
     def close(self) -> None:
@@ -145,7 +146,7 @@ def summary(watcher: Watcher) -> str:
     """What a whole run took, in a line."""
     told = f"{watcher.steps} steps, {watcher.rows:,} rows, {watcher.seconds:.1f} s"
     held = watcher.longest
-    return told + (f", locks held {held.held_ms:.0f} ms at most ({held.step.name})" if held else "")
+    return told + (f"; the longest lock {held.held_ms:.0f} ms, to {held.step.name}" if held else "")
 
 
 def _cut(statement: str) -> str:
@@ -256,8 +257,8 @@ def print_steps(entries: Sequence[Entry]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("", "right"), ("step", "left"), ("rows", "right"), ("about", "right"), ("lock", "left")):
-        table.add_column(name, justify=justify, overflow="fold")
+    for name in ("", "step", "rows", "about", "lock"):
+        table.add_column(name, justify="left" if name in ("step", "lock") else "right", overflow="fold")
     phase = ""
     for entry in entries:
         step = entry.step
