@@ -237,7 +237,7 @@ def test_a_script_is_of_one_move_and_of_phases_that_it_has(one_world: World) -> 
 
 
 def test_a_script_waits_for_nobody_who_moves_the_same_database(one_world: World) -> None:
-    text = write(one_world).replace("set lock_timeout = '15s'", "set lock_timeout = '100ms'")
+    text = write(one_world).replace("lock_timeout = '15s'", "lock_timeout = '100ms'")
     with one_world.database.connect(OWNER) as owner:
         run(owner, f"select pg_advisory_lock({0x7E4A1A})")
         stopped = psql(one_world.database, text)

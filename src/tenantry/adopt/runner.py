@@ -30,9 +30,9 @@ from tenantry.errors import AdoptionRefused
 if TYPE_CHECKING:
     import psycopg
 
-GUARD_MS = 3_000  # longer than the second after which autovacuum gives way
-FIRST_PAGES = 32
-MOST_PAGES = 8_192
+_GUARD_MS = 3_000  # longer than the second after which autovacuum gives way
+_FIRST_PAGES = 32
+_MOST_PAGES = 8_192
 _LONGEST_PAUSE = 1.0
 
 
@@ -155,11 +155,11 @@ class _Run:
     def _together(self, step: Step, statements: Sequence[str], done: Callable[[float], None]) -> None:
         """All statements and the record, once the locks are got."""
         impatient = step.lock != "SHARE UPDATE EXCLUSIVE"  # which disturbs nobody who reads or writes
-        wait = self._pace.lock_ms if impatient else GUARD_MS
+        wait = self._pace.lock_ms if impatient else _GUARD_MS
         for _ in self._attempts(step):
             with self._connection.transaction(), self._yielding():
                 for table in step.guards:
-                    self._limit(GUARD_MS)
+                    self._limit(_GUARD_MS)
                     self._connection.execute(f"lock table {table} in share update exclusive mode".encode())
                 self._limit(wait)
                 if step.quiet:
@@ -249,7 +249,7 @@ class _Run:
         step = entry.step
         sizes = [self._pages(leaf) for leaf in step.leaves]
         begun = step.leaves.index(entry.leaf) if entry.leaf in step.leaves else 0
-        size = FIRST_PAGES
+        size = _FIRST_PAGES
         for number, leaf in enumerate(step.leaves):
             if number < begun:
                 continue
@@ -305,7 +305,7 @@ def _written(statement: str, leaf: str, first: int, last: int) -> str:
 def _resize(pages: int, seconds: float, wanted_ms: int) -> int:
     """As many pages as will take about as long as wanted."""
     ratio = wanted_ms / 1000 / max(seconds, 0.0005)
-    return max(1, min(MOST_PAGES, int(pages * min(2.0, max(0.25, ratio)))))
+    return max(1, min(_MOST_PAGES, int(pages * min(2.0, max(0.25, ratio)))))
 
 
 def prepare(connection: psycopg.Connection[Any], owner: str) -> None:
