@@ -66,13 +66,18 @@ class Entry:
     held_ms: float | None = None
 
 
+def tell(move: Move) -> dict[str, str]:
+    """What is written down of a move, by column; objects are JSON."""
+    return {"plan": move.plan, "known": json.dumps(asdict(move.known)), "before": json.dumps(dict(move.before))}
+
+
 def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]) -> None:
     """Writes down what is going to be done, in one transaction."""
     with connection.transaction():
         connection.execute(MAKE.encode())
-        insert = f"insert into {SCHEMA}.moves (plan, known, before) values (%s, %s::jsonb, %s::jsonb)"
-        values = [move.plan, json.dumps(asdict(move.known)), json.dumps(dict(move.before))]
-        connection.execute(insert.encode(), values)
+        told = tell(move)
+        insert = f"insert into {SCHEMA}.moves ({', '.join(told)}) values ({', '.join(['%s'] * len(told))})"
+        connection.execute(insert.encode(), list(told.values()))
         insert = f"insert into {SCHEMA}.steps (position, step) values (%s, %s::jsonb)"
         rows = [(n, json.dumps(asdict(step))) for n, step in enumerate(steps, 1)]
         connection.cursor().executemany(insert.encode(), rows)

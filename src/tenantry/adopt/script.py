@@ -151,12 +151,12 @@ def _reaches(phase: Phase, phases: Sequence[Phase]) -> str:
 
 def _begin(begun: Move, entries: Sequence[Entry], before: Sequence[str]) -> Iterator[str]:
     """The record of the move."""
-    insert = f"insert into {SCHEMA}.moves (plan, known, before)\nvalues ({{}}, {{}}, $1)"
-    values = [literal(begun.plan), _quoted(json.dumps(asdict(begun.known)), "json")]
+    told = {name: _quoted(text, "json") for name, text in record.tell(begun).items()} | {"before": "$1"}
+    insert = f"insert into {SCHEMA}.moves ({', '.join(told)})\nvalues ({', '.join(told.values())})"
     steps = ",\n".join(json.dumps(asdict(entry.step)) for entry in entries)
     yield "\\echo 'the record'"
     yield "".join(f"set {name} = {value};\n" for name, value in verify.READING.items())
-    yield f"call pg_temp.adopt_begin({_quoted(record.MAKE)}, {_quoted(insert.format(*values))},"
+    yield f"call pg_temp.adopt_begin({_quoted(record.MAKE)}, {_quoted(insert)},"
     yield f"{_quoted(f'[{steps}]', 'json')}, {_texts(before)});\n"
     yield "".join(f"reset {name};\n" for name in verify.READING)
 
