@@ -115,6 +115,9 @@ class _Run:
 
     def _do(self, entry: Entry) -> None:
         there = self._look()
+        if there.gone:  # partitions may be
+            identity.require_names(self._connection, self._tables)
+            identity.require_tables(self._connection, self._tables)
         if entry.step.table in there.left_out:
             record.note(self._connection, entry.position, "done")
             return
