@@ -155,6 +155,17 @@ def require_columns(connection: psycopg.Connection[Any], tables: Mapping[str, Id
     _refuse(problems)
 
 
+def require_tenants(connection: psycopg.Connection[Any], tables: Mapping[str, Identity]) -> None:
+    """Every table must still have the column that the move gave it. Raises AdoptionRefused."""
+    columns = read_columns(connection, tables)
+    lost = [
+        f"{table} has no column {identity.tenant} any more, which the move gave it: rename it back, or undo."
+        for table, identity in tables.items()
+        if identity.tenant and table in columns and identity.tenant not in columns[table].values()
+    ]
+    _refuse(lost)
+
+
 def require_tables(connection: psycopg.Connection[Any], tables: Mapping[str, Identity]) -> None:
     """Every table must still be there. Raises AdoptionRefused."""
     there = look(connection, tables)

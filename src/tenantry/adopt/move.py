@@ -112,8 +112,11 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
         move = record.read_move(connection)
         tables = move.tables if move else {}
         identity.require_names(connection, tables)
-        report.switch_off(connection, catalog.read(connection), pace)  # it depends on the columns
-        runner.undo(connection, record.read(connection), first, pace, watcher)
+        schema, entries = catalog.read(connection), record.read(connection)
+        if first != "isolate":
+            news.require_free(schema, tables, [entry.step for entry in entries])
+        report.switch_off(connection, schema, pace)  # it depends on the columns
+        runner.undo(connection, entries, first, pace, watcher)
         if all(entry.state == "pending" for entry in record.read(connection)):
             partitions.let_go(connection, tables, pace)
             record.forget(connection)
@@ -168,6 +171,8 @@ def _require_unchanged(connection: psycopg.Connection[Any], *, gone: bool = Fals
     if not any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
         building = record.reached(entries) in (None, "expand", "backfill")
         identity.require_columns(connection, move.tables, indexed=building)
+        given = {e.step.table for e in entries if e.state == "done" and e.step.phase == "expand"}
+        identity.require_tenants(connection, {name: each for name, each in move.tables.items() if name in given})
 
 
 def _tell_nobody(table: str, done: int, total: int) -> None:

@@ -6,13 +6,14 @@ A plan that has begun is not edited. So each is told with what makes it fit besi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tenantry.adopt import ddl
 from tenantry.adopt.catalog import Index, Reference, Schema, Table
 from tenantry.adopt.identity import Identity
 from tenantry.adopt.names import listing, literal, plain, quote, shorten, split
+from tenantry.adopt.step import Step
 from tenantry.errors import AdoptionRefused
 
 
@@ -46,6 +47,28 @@ def require_none(schema: Schema, tables: Mapping[str, Identity]) -> None:
         )
 
 
+def require_free(schema: Schema, tables: Mapping[str, Identity], steps: Iterable[Step]) -> None:
+    """Nothing but the move's own keys may need the columns that undoing it takes away. Raises AdoptionRefused."""
+    own = " ".join(statement for step in steps for statement in step.sql)
+    told = []
+    for table in schema.tables.values():
+        for reference in table.references:
+            target = tables.get(reference.target)
+            made = target is not None and target.tenant not in target.columns.values()
+            if target and made and target.tenant in reference.target_columns and f" {reference.name} " not in own:
+                drop = f"alter table {table.name} drop constraint {reference.name};"
+                told.append(
+                    f"the foreign key {reference.name} of {table.name} refers to {target.tenant} of "
+                    f"{reference.target}. Run: {drop}"
+                )
+    if told:
+        raise AdoptionRefused(
+            "Keys that came after the plan need what the move has made:",
+            detail="\n".join(f"- {sentence}" for sentence in told),
+            hint="Then undo again.",
+        )
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -69,7 +92,9 @@ def _give_tenant(schema: Schema, tables: Mapping[str, Identity], table: Table) -
     yield "begin;"
     if table.column(name) is None:
         yield f"alter table {table.name} add column {name} {'uuid' if key == 'id' else 'text'};"
-    if parent is not None:
+    if parent is not None and schema.tables[parent.target].isolation:
+        yield from _carry(tables, table, parent, name)  # an empty table, that is: of others it says what it needs
+    elif parent is not None:
         pairs = zip(parent.columns, parent.target_columns, strict=True)
         on = " and ".join(f"p.{theirs} = t.{ours}" for ours, theirs in pairs)
         yield f"update {table.name} as t set {name} = p.{name} from {parent.target} as p where {on};"

@@ -290,7 +290,7 @@ def _shown(table: str) -> str:
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
-_SAME = (  # so that a text says the same in every session
+_SETTINGS = (  # so that a text says the same in every session
     "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local intervalstyle = 'iso_8601';"
     " set local extra_float_digits = 1; set local bytea_output = 'hex'"
 )
@@ -327,16 +327,21 @@ class _Rows:
             last = first + PAGES
             ends = [f"t.ctid >= '({first},0)'::tid"] if first else []
             ends += [f"t.ctid < '({last},0)'::tid"] if last < pages else []  # the end is where it is by then
-            found = self._read(f"{summed} where {' and '.join(ends)}" if ends else summed) or (0, 0)
+            found = self._read(f"{summed} where {' and '.join(ends)}" if ends else summed, in_range=bool(ends)) or (
+                0,
+                0,
+            )
             number, checksum = number + int(found[0]), checksum + int(found[1])
             self._told(table, min(last, pages), pages)
         return number, str(checksum)
 
-    def _read(self, query: str) -> tuple[Any, ...] | None:
+    def _read(self, query: str, *, in_range: bool = False) -> tuple[Any, ...] | None:
         with self._connection.transaction():
             if self.across:
                 self._connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
-            self._connection.execute(_SAME)
+            self._connection.execute(_SETTINGS)
+            if in_range:
+                self._connection.execute("set local enable_seqscan = off")  # of a range no more than that is read
             return self._connection.execute(query.encode()).fetchone()
 
 
