@@ -61,7 +61,7 @@ def record(database: Database) -> dict[str, Any]:
         steps = "select position, step, state, leaf, rows from tenantry_adopt.steps order by 1"
         return {
             "steps": connection.execute(steps.encode()).fetchall(),
-            "moves": connection.execute(b"select plan, known, before from tenantry_adopt.moves").fetchall(),
+            "moves": connection.execute(b"select plan, known, before, tables from tenantry_adopt.moves").fetchall(),
         }
 
 
@@ -221,6 +221,32 @@ def test_ids_that_the_mirror_does_not_know_stop_a_script(database: Database) -> 
     stopped = psql(database, text)
     assert stopped.returncode == 3
     assert "public.documents.org_id: 1 ids are not in the mirror." in stopped.stderr
+
+
+def test_a_partition_that_came_meanwhile_is_left_to_the_command(database: Database) -> None:
+    world = worlds.tracker(database)
+    text = write(world)
+    follow(database, text, to="backfill")
+    with database.connect(OWNER) as owner:
+        run(owner, "create table events_late partition of events for values from ('2031-01-01') to ('2032-01-01')")
+    stopped = psql(database, text)
+    assert stopped.returncode == 3
+    assert "public.events_late came since this script was printed." in stopped.stderr
+    world.apply("constrain")
+    assert world.findings(still=False) == []
+    with pytest.raises(AdoptionRefused, match="nothing to undo"):
+        undone = psql(database, write_undo(world))
+        assert "events_late came since" in undone.stderr
+        world.undo()
+        write_undo(world)
+
+
+def test_a_script_without_checksums_reads_no_row_for_them(one_world: World) -> None:
+    with one_world.database.connect(OWNER) as connection:
+        text = script.write_apply(connection, one_world.plan, "expand", "expand", PACE, checksums=False)
+    follow(one_world.database, text)
+    [(_, _, before, _)] = record(one_world.database)["moves"]
+    assert {(told["rows"], told["checksum"]) for told in before.values()} == {(None, None)}
 
 
 def test_a_script_is_of_one_move_and_of_phases_that_it_has(one_world: World) -> None:

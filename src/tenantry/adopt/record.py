@@ -7,12 +7,14 @@ record could have that owner run any SQL, so nobody else may.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry.adopt.catalog import SCHEMA
+from tenantry.adopt.identity import Identity
 from tenantry.adopt.step import PHASES, Known, Phase, Step
 from tenantry.errors import AdoptionRefused
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import psycopg
 
 LOCK = 0x7E4A1A  # a number of our own: advisory locks are shared by everybody in a database
+_PAUSE = 0.1  # seconds until somebody who waits for it asks again
 
 MAKE = f"""
 create schema if not exists {SCHEMA};
@@ -28,6 +31,7 @@ create table if not exists {SCHEMA}.moves (
   plan      text not null,                     -- digest of the plan that the steps are of
   known     jsonb not null,                    -- what the plan's names and files stood for
   before    jsonb not null,                    -- by table: columns, rows and checksum when it began
+  tables    jsonb not null,                    -- by table: what tells it from others, whatever it is called
   began_at  timestamptz not null default now()
 );
 create table if not exists {SCHEMA}.steps (
@@ -46,11 +50,13 @@ _ENTRIES = f"select position, step, state, leaf, page, rows, held_ms from {SCHEM
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`plan` is its digest, `before` by table the columns, rows and checksum when it began."""
+    """`plan` is its digest, `before` by table the columns, rows and checksum when it began, the last two null where
+    nobody was to read them; `tables` by name what they are."""
 
     plan: str
     known: Known
     before: Mapping[str, Any]
+    tables: Mapping[str, Identity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,9 @@ class Entry:
 
 def tell(move: Move) -> dict[str, str]:
     """What is written down of a move, by column; objects are JSON."""
-    return {"plan": move.plan, "known": json.dumps(asdict(move.known)), "before": json.dumps(dict(move.before))}
+    tables = {name: asdict(identity) for name, identity in move.tables.items()}
+    objects = {"known": asdict(move.known), "before": dict(move.before), "tables": tables}
+    return {"plan": move.plan, **{name: json.dumps(told) for name, told in objects.items()}}
 
 
 def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]) -> None:
@@ -103,15 +111,19 @@ def read_move(connection: psycopg.Connection[Any]) -> Move | None:
     """What the move is of; None where none has begun."""
     if not exists(connection):
         return None
-    row = connection.execute(f"select plan, known, before from {SCHEMA}.moves".encode()).fetchone()
+    row = connection.execute(f"select plan, known, before, tables from {SCHEMA}.moves".encode()).fetchone()
     if row is None:
         return None
-    digest, known, before = row
-    return Move(digest, Known(known["tenants"], tuple(tuple(line) for line in known["given"])), before)
+    digest, known, before, tables = row
+    given = Known(known["tenants"], tuple(tuple(line) for line in known["given"]))
+    return Move(digest, given, before, {name: Identity(**_tupled(told)) for name, told in tables.items()})
 
 
 def exists(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.steps"]).fetchone()
+    """Whether a move has begun; anybody may ask, also who may not look into the record."""
+    query = """select exists (select from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+      where n.nspname = %s and c.relname = 'steps')"""
+    row = connection.execute(query, [SCHEMA]).fetchone()
     return bool(row and row[0])
 
 
@@ -151,18 +163,17 @@ def reached(entries: Sequence[Entry]) -> Phase | None:
 
 @contextmanager
 def locked(connection: psycopg.Connection[Any], patience: float = 15) -> Iterator[None]:
-    """One move at a time. A process that was killed holds the lock until its server notices: hence some patience."""
-    connection.execute("select set_config('lock_timeout', %s, false)", [f"{int(patience * 1000)}ms"])
-    import psycopg
+    """One move at a time. A process that was killed holds the lock until its server notices: hence some patience.
 
+    It asks again and again: who waited in a statement would hold a snapshot, for which the other's CREATE INDEX
+    CONCURRENTLY would wait in turn.
+    """
+    give_up = time.monotonic() + patience
+    while not _takes_lock(connection):
+        if time.monotonic() > give_up:
+            raise AdoptionRefused("Another `tenantry adopt` is at work on this database.", hint="Wait for it to end.")
+        time.sleep(_PAUSE)
     try:
-        connection.execute("select pg_advisory_lock(%s)", [LOCK])
-    except psycopg.errors.LockNotAvailable:
-        raise AdoptionRefused(
-            "Another `tenantry adopt` is at work on this database.", hint="Wait for it to end."
-        ) from None
-    try:
-        connection.execute("set lock_timeout = 0")
         yield
     finally:
         if not connection.closed:
@@ -173,6 +184,16 @@ def _entry(position: int, step: dict[str, Any], *rest: Any) -> Entry:
     return Entry(position, _step(step), *rest)
 
 
+def _takes_lock(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+    return bool(row and row[0])
+
+
+def _tupled(told: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where we have tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+
+
 def _step(told: dict[str, Any]) -> Step:
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return Step(**values)
+    parts = tuple(_step(part) for part in told.get("parts", ()))
+    return Step(**{**_tupled(told), "parts": parts})

@@ -22,7 +22,7 @@ from tenantry.adopt.catalog import SCHEMA
 from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry, Move
 from tenantry.adopt.runner import Pace
-from tenantry.adopt.step import FIRST, LAST, PHASES, Phase, Step
+from tenantry.adopt.step import FIRST, LAST, LEAF, PHASES, Phase, Step
 from tenantry.errors import AdoptionRefused
 from tenantry.terminal import printable
 
@@ -42,6 +42,7 @@ def write_apply(
     pace: Pace,
     *,
     differing: bool = False,
+    checksums: bool = True,
 ) -> str:
     """What `move.apply` would do up to and with a phase, to be run up to `until` unless psql is told otherwise. Changes
     nothing. Raises AdoptionRefused as that does."""
@@ -49,12 +50,12 @@ def write_apply(
         begun, entries = move.foresee(connection, plan, schema)
         owner = preflight.find_owner(connection, plan, schema)
         checks = _examine(plan, schema, begun.known, differing=differing)
-        before = [_measure(schema.tables[each.table]) for each in plan.decisions if each.table in schema.tables]
+        tables = [schema.tables[each.table] for each in plan.decisions if each.table in schema.tables]
     phases = PHASES[: PHASES.index(last) + 1]
     parts = [
         *_open(_HEAD_OF_APPLY.format(until=until), owner, pace),
         _choose(phases, until),
-        *_begin(begun, entries, before),
+        *_begin(begun, entries, tables, checksums=checksums),
     ]
     for phase, found in groupby((e for e in entries if e.state != "done"), key=lambda entry: entry.step.phase):
         if phase in phases:
@@ -94,6 +95,9 @@ def outline(step: Step) -> str:
         "batches": f"-- for pages {FIRST} to {LAST} of {places}, and so on, a transaction each:",
         "check": "-- must be 0:",
     }
+    if step.how == "partitions":  # nothing to run where none was added, or in the words of a table's own partitions
+        told = "\n".join(f"{statement};" for part in step.parts for statement in part.sql)
+        return "\n".join([f"{_heading(step)}, for each {LEAF} that came meanwhile:", *_comment("-- ", told)])
     lines = [_heading(step), notes.get(step.how, ""), *(f"{statement};" for statement in step.sql)]
     lines += ["commit;"] if step.how == "together" else []
     return "\n".join(filter(None, [*lines, *_undo_notes(step)]))
@@ -149,16 +153,17 @@ def _reaches(phase: Phase, phases: Sequence[Phase]) -> str:
     return f"select pg_temp.adopt_reaches('{phase}', :'to', {_array(map(literal, phases))}) as wanted \\gset"
 
 
-def _begin(begun: Move, entries: Sequence[Entry], before: Sequence[str]) -> Iterator[str]:
+def _begin(begun: Move, entries: Sequence[Entry], tables: Sequence[Table], *, checksums: bool) -> Iterator[str]:
     """The record of the move."""
     told = {name: _quoted(text, "json") for name, text in record.tell(begun).items()} | {"before": "$1"}
     insert = f"insert into {SCHEMA}.moves ({', '.join(told)})\nvalues ({', '.join(told.values())})"
     steps = ",\n".join(json.dumps(asdict(entry.step)) for entry in entries)
+    columns = {table.name: [column.name for column in table.columns] for table in tables}
+    sums = [verify.add_up(table, named) for table, named in columns.items()] if checksums else []
+    names, lists = _array(map(literal, columns)), _array(literal(json.dumps(named)) for named in columns.values())
     yield "\\echo 'the record'"
-    yield "".join(f"set {name} = {value};\n" for name, value in verify.READING.items())
-    yield f"call pg_temp.adopt_begin({_quoted(record.MAKE)}, {_quoted(insert)},"
-    yield f"{_quoted(f'[{steps}]', 'json')}, {_texts(before)});\n"
-    yield "".join(f"reset {name};\n" for name in verify.READING)
+    yield f"call pg_temp.adopt_begin({_quoted(record.MAKE)}, {_quoted(insert)}, {_quoted(f'[{steps}]', 'json')},"
+    yield f"{_quoted(verify.SETTINGS)}, {names}, {lists}, {_texts(sums)});\n"
 
 
 def _examine(plan: Plan, schema: Schema, known: Known, *, differing: bool) -> str:
@@ -176,14 +181,6 @@ def _look(across: bool, checks: Sequence[tuple[str, str]]) -> str:
     return f"call pg_temp.adopt_examine({_boolean(across)}, {queries}, {problems});"
 
 
-def _measure(table: Table) -> str:
-    """One table's entry in what the record keeps of before."""
-    columns = [column.name for column in table.columns]
-    told = f"'columns', {literal(json.dumps(columns))}::jsonb, 'rows', m.rows, 'checksum', m.checksum"
-    query = f"select jsonb_build_object({literal(table.name)}, jsonb_build_object({told}))"
-    return f"{query}\nfrom ({verify.checksum(table.name, columns)}) as m (rows, checksum)"
-
-
 # --- a step -----------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +193,13 @@ class _Block:
         self._total = total
 
     def do(self) -> str:
-        how = {"check": self._check, "batches": self._batches, "alone": self._alone, "together": self._together}
+        how = {
+            "check": self._check,
+            "batches": self._batches,
+            "alone": self._alone,
+            "together": self._together,
+            "partitions": self._partitions,
+        }
         lines = [self._echo(), _heading(self._step), how[self._step.how](), *_undo_notes(self._step)]
         return "\n".join(lines) + "\n"
 
@@ -204,6 +207,8 @@ class _Block:
         step = self._step
         if step.undo_alone:
             text = self._unless("pending", ["set lock_timeout = 0;", *_ended(step.undo), self._note("pending")])
+        elif step.how == "partitions":
+            text = self._partitions("pending")
         else:
             text = self._transaction("pending", step.undo)
         return f"{self._echo('undo ')}\n{text}\n"
@@ -226,6 +231,12 @@ class _Block:
     def _batches(self) -> str:
         places, quiet = _array(map(literal, self._step.leaves)), _boolean(self._step.quiet)
         return self._call("batches", places, quiet, _texts(self._step.sql))
+
+    def _partitions(self, state: str = "done") -> str:
+        """Of those that are there already each has its own steps."""
+        return self._call(
+            "partitions", f"'{state}'", literal(self._step.table), _array(map(literal, self._step.leaves))
+        )
 
     def _check(self) -> str:
         query = _quoted(f"\n{self._step.sql[0]}\n")
@@ -262,8 +273,11 @@ def _heading(step: Step) -> str:
 
 
 def _undo_notes(step: Step) -> list[str]:
-    undo = "\n".join(f"{statement};" for statement in step.undo)
-    return [f"-- undo: {line}" for line in undo.splitlines()]
+    return _comment("-- undo: ", "\n".join(f"{statement};" for statement in step.undo))
+
+
+def _comment(mark: str, text: str) -> list[str]:
+    return [f"{mark}{line}" for line in text.splitlines()]
 
 
 def _ended(statements: Sequence[str]) -> list[str]:

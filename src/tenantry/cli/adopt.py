@@ -70,7 +70,7 @@ def plan(
         found = _Found(
             proposals=why,
             questions=[decision.table for decision in chosen.decisions if decision.tenant == "undecided"],
-            differences=_differences(known, proposed, why) if known and not begun else [],
+            differences=move.list_news(connection) if begun else _differences(known, proposed, why) if known else [],
             drift=drift.find(connection, chosen, schema),
         )
         if known is None and not as_json:
@@ -107,6 +107,9 @@ def apply(
     differing: Annotated[
         bool, typer.Option("--differing", help="Isolate rows that have another tenant than their owner, too.")
     ] = False,
+    no_checksums: Annotated[
+        bool, typer.Option("--no-checksums", help="Begin without reading all rows; `verify` cannot compare them then.")
+    ] = False,
     file: File = _FILE,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
@@ -125,7 +128,11 @@ def apply(
     with connect(database_url) as connection:
         if sql:
             printed = last if to else PHASES[-1]
-            typer.echo(script.write_apply(connection, chosen, printed, last, pace, differing=differing))
+            typer.echo(
+                script.write_apply(
+                    connection, chosen, printed, last, pace, differing=differing, checksums=not no_checksums
+                )
+            )
             return
         if alembic:
             _write_revisions(move.preview(connection, chosen), file, alembic, after)
@@ -133,7 +140,16 @@ def apply(
         for line in move.list_notices(connection, chosen):
             typer.secho(line, fg="yellow", err=True)
         with adopt_progress.watching(as_json=as_json) as watcher:
-            move.apply(connection, chosen, last, pace, watcher, differing=differing)
+            move.apply(
+                connection,
+                chosen,
+                last,
+                pace,
+                watcher,
+                differing=differing,
+                checksums=not no_checksums,
+                told=watcher.read,
+            )
     if not as_json:
         typer.echo(f"{adopt_progress.summary(watcher)}\nDone up to {last}. Next: {_NEXT[last]}")
 
@@ -141,16 +157,18 @@ def apply(
 @app.command()
 def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     """Say how far the move is. Exits with 1 where steps are left to do, or none has begun."""
-    from tenantry.adopt import progress
+    from tenantry.adopt import move, progress
 
     with connect(database_url) as connection:
-        found = progress.read(connection)
+        found, news = progress.read(connection), move.list_news(connection)
     if as_json:
         typer.echo(json.dumps(adopt_progress.told(found)))
     elif not found.entries:
         typer.echo("No move has begun here. Next: tenantry adopt plan")
     else:
         adopt_progress.print_progress(found)
+    for sentence in () if as_json else news:
+        typer.secho(sentence, fg="yellow", err=True)
     raise typer.Exit(1 if found.next or not found.entries else 0)
 
 
@@ -192,8 +210,8 @@ def verify(
     from tenantry.adopt import config, move
 
     chosen = config.load(file)
-    with connect(database_url) as connection:
-        report = move.check(connection, chosen, still=still)
+    with connect(database_url) as connection, adopt_progress.watching(as_json=as_json) as watcher:
+        report = move.check(connection, chosen, still=still, told=watcher.read)
     if as_json:
         typer.echo(json.dumps({**asdict(report), "clean": report.clean}))
     else:
@@ -276,6 +294,7 @@ class _Found:
         problem = str(self.problem) if self.problem else None
         return {
             "proposals": proposals,
+            "differences": self.differences,
             "drift": self.drift,
             "notices": list(self.notices),
             "problem": problem,
@@ -340,4 +359,6 @@ def _print_report(report: Report) -> None:
         typer.echo(f"{count.table}  {count.rows} rows{since}{same}")
     for finding in report.findings:
         typer.secho(f"{finding.kind}  {finding.table}  {finding.message}", fg="red")
+    for note in report.notes:
+        typer.secho(note, fg="yellow")
     typer.echo(f"{len(report.findings)} findings." if report.findings else "Nothing found.")

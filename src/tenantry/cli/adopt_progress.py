@@ -54,10 +54,13 @@ class Watcher:
     began: float = field(default_factory=time.monotonic)
     step_began: float = 0.0
 
+    def read(self, table: str, done: int, total: int) -> None:
+        """Of the checksums, which are read before the first step, and by `verify`."""
+
     def begin(self, entry: Entry, total: int, *, undo: bool) -> None:
         self.step_began = time.monotonic()
 
-    def progress(self, entry: Entry, done: int, total: int) -> None:
+    def progress(self, entry: Entry | None, done: int, total: int) -> None:
         pass
 
     def end(self, entry: Entry, *, undo: bool) -> None:
@@ -94,6 +97,16 @@ class Showing(Watcher):
         self._out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._bars: Bars | None = None
         self._bar: Any = None
+        self._table = ""
+
+    def read(self, table: str, done: int, total: int) -> None:
+        if table != self._table:
+            self.close()
+            self._table = table
+            self._start(f"reading {table}")
+        self.progress(None, done, total)
+        if done >= total:
+            self.close()
 
     def begin(self, entry: Entry, total: int, *, undo: bool) -> None:
         super().begin(entry, total, undo=undo)
@@ -102,12 +115,16 @@ class Showing(Watcher):
         print_line(self._out, printable(f"[{entry.position}/{total}] {verb}{step.phase}: {step.name}"), "bold")
         for statement in step.undo if undo else step.sql:
             print_line(self._out, f"{_cut(statement)};", "dim", indent=4)
-        if step.how == "batches" and not undo and sys.stderr.isatty():
+        if step.how == "batches" and not undo:
+            self._start(step.table, step.rows)
+
+    def _start(self, what: str, rows: int = 0) -> None:
+        if sys.stderr.isatty():
             self._bars = _make_bars()
             self._bars.start()
-            self._bar = self._bars.add_task(printable(step.table), total=None, rows=step.rows)
+            self._bar = self._bars.add_task(printable(what), total=None, rows=rows)
 
-    def progress(self, entry: Entry, done: int, total: int) -> None:
+    def progress(self, entry: Entry | None, done: int, total: int) -> None:
         if self._bars is not None:
             self._bars.update(self._bar, completed=done, total=total)
 
@@ -167,7 +184,7 @@ def _make_bars() -> Bars:
 
         def render(self, task: Bar) -> Text:
             rate = (task.speed or 0) * task.fields["rows"] / (task.total or 1)
-            return Text(f"about {rate:,.0f} rows/s")
+            return Text(f"about {rate:,.0f} rows/s" if task.fields["rows"] else "")
 
     columns = (
         TextColumn("    {task.description}"),

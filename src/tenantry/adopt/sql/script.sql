@@ -41,7 +41,9 @@ begin
       if place = '' or to_regclass(place) is not null then
         set local lock_timeout = '3s';
         foreach each in array guards loop
-          execute format('lock table %s in share update exclusive mode', each);
+          if to_regclass(each) is not null then
+            execute format('lock table %s in share update exclusive mode', each);
+          end if;
         end loop;
         if not patient then
           perform set_config('lock_timeout', current_setting('tenantry_adopt.lock_timeout'), true);
@@ -51,7 +53,13 @@ begin
         end if;
         began := clock_timestamp();
         foreach each in array statements loop
-          execute each;
+          begin
+            execute each;
+          exception when undefined_table or undefined_object or undefined_column or invalid_schema_name then
+            if wanted = 'done' then
+              raise;
+            end if;  -- what is not there any more needs no undoing
+          end;
         end loop;
       end if;
       call pg_temp.adopt_note(nth, wanted,
@@ -185,14 +193,19 @@ end
 $$;
 
 -- Begins the record, with rows and checksums as they are now; where there is one, it has to be of the same steps.
--- `queries` each answer an object of what was there before; `make` and `move` write it all down, `move` given that.
-create or replace procedure pg_temp.adopt_begin(make text, move text, steps jsonb, queries text[])
-language plpgsql as $$
+-- `columns` are JSON, by table, `sums` the queries of rows and checksum, to which a range of pages is added; without
+-- `sums` no row is read. `settings` go before each, `make` and `move` write it all down, `move` given what was before.
+create or replace procedure pg_temp.adopt_begin(
+  make text, move text, steps jsonb, settings text, tables text[], columns text[], sums text[]
+) language plpgsql as $$
 declare
-  before jsonb := '{}';
-  part   jsonb;
-  each   text;
-  other  boolean;
+  before   jsonb := '{}';
+  other    boolean;
+  pages    bigint;
+  start    bigint;
+  part     record;
+  number   bigint;
+  checksum numeric;
 begin
   if to_regclass('tenantry_adopt.steps') is not null then
     select coalesce(bool_or(s.step is distinct from t.step), true) into other
@@ -204,15 +217,49 @@ begin
     end if;
     return;
   end if;
-  foreach each in array queries loop  -- a transaction each
-    execute each into part;
-    before := before || part;
-    commit;
+  for i in 1 .. cardinality(tables) loop
+    number := case when cardinality(sums) > 0 then 0 end;
+    checksum := number;
+    pages := (select coalesce(max(pg_relation_size(p)), 0) / current_setting('block_size')::bigint
+              from unnest(tables[i]::regclass || tenantry.partitions_of(tables[i]::regclass)) as p);
+    start := 0;
+    while number is not null and (start = 0 or start < pages) loop  -- a transaction each
+      execute settings;
+      set local enable_seqscan = off;
+      execute concat(sums[i], ' where ', format('t.ctid >= ''(%s,0)''::tid', start),
+        case when start + 8192 < pages then format(' and t.ctid < ''(%s,0)''::tid', start + 8192) end) into part;
+      number := number + part.count;
+      checksum := checksum + part.coalesce;
+      start := start + 8192;
+      commit;
+    end loop;
+    before := before || jsonb_build_object(tables[i],
+      jsonb_build_object('columns', columns[i]::jsonb, 'rows', number, 'checksum', checksum::text));
   end loop;
   execute make;
   execute move using before;
   insert into tenantry_adopt.steps (position, step)
   select t.position, t.step from jsonb_array_elements(steps) with ordinality as t (step, position);
+end
+$$;
+
+-- Stops where partitions came since the script was printed.
+create or replace procedure pg_temp.adopt_partitions(nth integer, wanted text, place text, known text[])
+language plpgsql as $$
+declare
+  added text;
+begin
+  if exists (select from tenantry_adopt.steps as s where s.position = nth and s.state = wanted) then
+    return;
+  end if;
+  select string_agg(format('%I.%I', n.nspname, c.relname), ', ') into added
+  from pg_inherits as h join pg_class as c on c.oid = h.inhrelid join pg_namespace as n on n.oid = c.relnamespace
+  where h.inhparent = to_regclass(place) and format('%I.%I', n.nspname, c.relname) <> all (known);
+  if added is not null then
+    raise exception '% came since this script was printed.', added
+      using hint = 'Go on with `tenantry adopt apply`, or undo, which know what to do about them.';
+  end if;
+  call pg_temp.adopt_note(nth, wanted);
 end
 $$;
 
