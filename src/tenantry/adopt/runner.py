@@ -7,8 +7,8 @@ Theory of operation.
   off and disturbs nobody (SHARE UPDATE EXCLUSIVE), and then, impatiently, what it needs.
 - A batch waits for a row that the app holds no longer than that either: with a `lock_timeout` below the server's
   `deadlock_timeout` it is always the batch that gives way, never the app.
-- No batch keeps the app from its rows for long, whatever the machine does meanwhile: the server breaks it off at twice
-  the time it should take, and half of it is tried again. A page is the least; that one is let finish.
+- No batch keeps the app from its rows for long, whatever the machine does meanwhile: one that takes too long is broken
+  off by the server, and half of it is tried again. A page is the least; that one is let finish.
 - No commit waits for the disk while others wait for its locks. After a crash of the server the last steps may be undone,
   with their records and in the order of their commits: as if it had been killed sooner. Only who is told that all is
   done has waited.
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 _GUARD_MS = 3_000  # longer than the second after which autovacuum gives way
 _FIRST_PAGES = 32
 _MOST_PAGES = 8_192
+_LONGEST = 1.75  # times as long as it should: what a batch may take, which leaves time to give way and to commit
 _LONGEST_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`lock_ms`: how long a statement waits for a lock at once. `batch_ms`: about how long a batch takes, half of how
-    long it may. `rest`: how long it rests after each, as a share of that. `patience`: seconds after which a step that
-    got no lock gives up."""
+    """`lock_ms`: how long a statement waits for a lock at once. `batch_ms`: about how long a batch takes; nearly twice
+    that is the most. `rest`: how long it rests after each, as a share of that. `patience`: seconds after which a step
+    that got no lock gives up."""
 
     lock_ms: int = 50
     batch_ms: int = 40
@@ -272,7 +273,7 @@ class _Run:
         step, held = entry.step, 0.0
         for _ in self._attempts(step):
             began = time.monotonic()
-            longest = 2 * self._pace.batch_ms if size > 1 else 0  # 0: as long as it takes
+            longest = round(_LONGEST * self._pace.batch_ms) if size > 1 else 0  # 0: as long as it takes
             with self._connection.transaction(), self._yielding(), _in_time(longest):
                 self._connection.execute(self._settings(step, longest).encode())
                 rows = 0
