@@ -103,6 +103,26 @@ def test_a_batch_that_somebody_cancels_ends_the_run_and_the_next_goes_on(databas
     assert world.findings() == []
 
 
+def test_no_step_waits_for_the_disk_and_the_end_of_all_does(database: Database) -> None:
+    world = worlds.publishing(database)
+    with database.connect(SUPERUSER) as superuser:
+        run(superuser, f"alter role {OWNER} in database {database.name} set synchronous_commit = on")
+    world.apply("expand")
+    see = "for each row execute function tenantry_adopt.see()"
+    with database.connect(OWNER) as owner:
+        run(
+            owner,
+            "create table tenantry_adopt.seen (what text, setting text)",
+            "create function tenantry_adopt.see() returns trigger language plpgsql as $$ begin"
+            " insert into tenantry_adopt.seen values (tg_table_name, current_setting('synchronous_commit'));"
+            " return null; end $$",
+            *(f"create trigger sees after update on tenantry_adopt.{table} {see}" for table in ("steps", "moves")),
+        )
+        world.apply("backfill")
+        found = "select distinct what || ' ' || setting from tenantry_adopt.seen order by 1"
+        assert rows(owner, found) == ["moves on", "steps off"]
+
+
 @given(st.integers(1, 8192), st.floats(0, 10, allow_nan=False), st.integers(1, 1000))
 def test_the_next_batch_has_at_most_half_as_many_pages_more_and_never_none(
     pages: int, seconds: float, wanted_ms: int

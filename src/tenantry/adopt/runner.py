@@ -9,9 +9,8 @@ Theory of operation.
   `deadlock_timeout` it is always the batch that gives way, never the app.
 - No batch keeps the app from its rows for long, whatever the machine does meanwhile: one that takes too long is broken
   off by the server, and half of it is tried again. A page is the least; that one is let finish.
-- No commit waits for the disk while others wait for its locks. After a crash of the server the last steps may be undone,
-  with their records and in the order of their commits: as if it had been killed sooner. Only who is told that all is
-  done has waited.
+- No commit waits for the disk while others wait for its locks. After a crash of the server the last steps may be
+  undone, last first and with their records: as if it had been killed sooner. Who is told that all is done has waited.
 - A step and its record are one transaction; a step that cannot be (CREATE INDEX CONCURRENTLY) finds what a broken
   attempt left, and begins again.
 """
