@@ -141,9 +141,19 @@ def note(connection: psycopg.Connection[Any], position: int, state: str, held_ms
     connection.execute(query.encode(), [state, held_ms, state, state, position])
 
 
-def note_batch(connection: psycopg.Connection[Any], position: int, leaf: str, page: int, rows: int) -> None:
-    query = f"update {SCHEMA}.steps set state = 'running', leaf = %s, page = %s, rows = rows + %s where position = %s"
-    connection.execute(query.encode(), [leaf, page, rows, position])
+def note_batch(
+    connection: psycopg.Connection[Any], position: int, leaf: str, page: int, rows: int, held_ms: float
+) -> None:
+    query = f"""update {SCHEMA}.steps set state = 'running', leaf = %s, page = %s, rows = rows + %s,
+      held_ms = greatest(held_ms, %s) where position = %s"""
+    connection.execute(query.encode(), [leaf, page, rows, held_ms, position])
+
+
+def flush(connection: psycopg.Connection[Any]) -> None:
+    """Waits until all that was done is as safe as the server's commits are by default."""
+    with connection.transaction():
+        connection.execute("set local synchronous_commit to default")
+        connection.execute(f"update {SCHEMA}.moves set plan = plan".encode())
 
 
 def forget(connection: psycopg.Connection[Any]) -> None:

@@ -66,7 +66,7 @@ def write_apply(
                 *([checks] if phase == "isolate" else []),
             ]
             parts += [*(_Block(entry, len(entries)).do() for entry in found), "\\endif\n"]
-    return "\n".join([*parts, *_CLOSE, "\\echo Done. Next: tenantry adopt verify"])
+    return "\n".join([*parts, _FLUSH, *_CLOSE, "\\echo Done. Next: tenantry adopt verify"])
 
 
 def write_undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace) -> str:
@@ -82,7 +82,7 @@ def write_undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace) ->
         f"call pg_temp.adopt_expect(array[{others}]::integer[], {literal(report.POLICY)});\n",
         *(_Block(entry, len(entries)).undo() for entry in reversed(later) if entry.state != "pending"),
         f"select not exists (select from {SCHEMA}.steps where state <> 'pending') as over \\gset",
-        f"\\if :over\ndrop schema {SCHEMA} cascade;\n\\endif\n",
+        f"{_FLUSH}\n\\if :over\ndrop schema {SCHEMA} cascade;\n\\endif\n",
     ]
     return "\n".join([*parts, *_CLOSE, "\\echo Undone."])
 
@@ -128,6 +128,7 @@ set tenantry_adopt.patience = '{patience:g}s';
 set tenantry_adopt.batch_ms = '{batch_ms}';
 set tenantry_adopt.rest = '{rest:g}';
 """
+_FLUSH = f"set synchronous_commit to default;\nupdate {SCHEMA}.moves set plan = plan;"  # see `record.flush`
 _CLOSE = (f"select pg_advisory_unlock({record.LOCK}) as unlocked \\gset", "reset role;")
 
 

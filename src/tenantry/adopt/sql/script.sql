@@ -111,7 +111,6 @@ begin
         set local enable_mergejoin = off;
         set local enable_seqscan = off;
         set local jit = off;
-        set local synchronous_commit = off;  -- a batch and its record are lost together
         if quiet then
           set local session_replication_role = replica;
         end if;
