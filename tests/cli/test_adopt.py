@@ -144,12 +144,12 @@ def test_all_sql_is_printed_and_nothing_done(place: Place) -> None:
     printed = place.adopt("apply", "--sql")
     assert printed.returncode == 0, printed.stderr
     assert "create schema if not exists tenantry_adopt;" in printed.stdout
-    assert "alter table public.articles add column if not exists tenant_id uuid;" in printed.stdout
+    assert "\nalter table public.articles add column if not exists tenant_id uuid\n" in printed.stdout
     assert "-- undo: alter table public.articles drop column if exists tenant_id;" in printed.stdout
     assert "create unique index concurrently if not exists" in printed.stdout
-    assert "perform tenantry.isolate_table_v1('public.articles'" in printed.stdout
+    assert "\nselect tenantry.isolate_table_v1('public.articles'" in printed.stdout
     assert "\\set to constrain\n" in printed.stdout  # as without --sql
-    assert "perform tenantry.isolate_table_v1" not in place.adopt("apply", "--sql", "--to", "constrain").stdout
+    assert "\nselect tenantry.isolate_table_v1" not in place.adopt("apply", "--sql", "--to", "constrain").stdout
     assert "nothing to undo" in place.adopt("undo", "--sql").stderr
     assert state(place.database) == before
 
