@@ -113,12 +113,15 @@ def apply(
 
 def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher: Watcher) -> None:
     """Undoes a move back to before a phase; when nothing is left of it, its record goes too."""
+    nothing = AdoptionRefused("No move has begun here: there is nothing to undo.")
     owner = record.owner(connection)
     if owner is None:
-        raise AdoptionRefused("No move has begun here: there is nothing to undo.")
+        raise nothing
     with _acting_as(connection, owner), record.locked(connection):
         move = record.read_move(connection)
-        tables = move.tables if move else {}
+        if move is None:  # whoever had the lock before has undone it
+            raise nothing
+        tables = move.tables
         identity.require_names(connection, tables)
         schema, entries = catalog.read(connection), record.read(connection)
         if first != "isolate":

@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tenantry.adopt import identity, record
@@ -167,10 +166,12 @@ class _Run:
                 for statement in step.undo:
                     self._connection.execute(statement.encode())
             else:
-                done = partial(record.note, self._connection, entry.position, "pending")
-                self._together(step, step.undo, lambda _: done(), lenient=True)
+                self._together(step, step.undo, lambda _: self._note_undone(entry), lenient=True)
                 return
-            record.note(self._connection, entry.position, "pending")
+            self._note_undone(entry)
+
+    def _note_undone(self, entry: Entry) -> None:
+        record.note(self._connection, entry.position, "pending")
 
     def _look(self) -> Presence:
         return identity.look(self._connection, self._tables)
