@@ -194,6 +194,17 @@ def test_a_trigger_that_would_run_for_every_row_is_told_and_may_be_kept_quiet_or
         ('alter table drafts rename "order" to "a$$b"', 'the name "a$$b" holds $$'),
         ('alter table drafts rename constraint drafts_pkey to "a$$b"', 'the name "a$$b" holds $$'),
         ('alter table drafts add constraint later unique ("order", "ownerId") deferrable', 'Write keep = ["later"]'),
+        (
+            "alter table drafts add article_id bigint constraint loose references articles;"
+            " alter table drafts drop constraint loose;"
+            " alter table drafts add constraint loose foreign key (article_id) references articles not valid",
+            "alter table public.drafts validate constraint loose; or write keep",
+        ),
+        (
+            'alter table drafts drop constraint drafts_pkey, add primary key ("ownerId", "order");'
+            ' create publication partly for table drafts ("ownerId", "order")',
+            "partly publishes a list of its columns",
+        ),
     ],
 )
 def test_what_a_move_would_break_or_not_bring_back_is_told(database: Database, statement: str, sentence: str) -> None:
@@ -209,6 +220,17 @@ def test_what_only_a_partition_has_is_told_of_its_table(database: Database) -> N
     with database.connect(OWNER) as owner:
         run(owner, "alter table events_2025 enable row level security", "grant select (at) on events_2026 to public")
     with refused(world, "public.events: row level security is enabled on public.events_2025", "its column at alone"):
+        world.apply()
+
+
+def test_a_column_of_whole_rows_is_told_where_a_default_would_be_refused(database: Database) -> None:
+    worlds.publishing(database)
+    worlds.mirror_organizations(database, ["org_one"])
+    with database.connect(OWNER) as owner:
+        run(owner, "create table kept (id integer primary key, article articles)")
+    plan, _ = ownership.propose(schema_of(database), Rows(to="organization", organization="org_one"))
+    world = World(database, plan).with_plan(Decision("public.kept", "shared", mode="none"))
+    with refused(world, "public.articles: the column article of public.kept holds whole rows of it"):
         world.apply()
 
 

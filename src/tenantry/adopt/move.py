@@ -66,6 +66,11 @@ def apply(
         if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
             runner.apply(connection, record.read(connection), "constrain", pace, watcher)
             preflight.examine_rows(connection, plan, catalog.read(connection), differing=differing)
+        if last == "contract":
+            runner.apply(connection, record.read(connection), "isolate", pace, watcher)
+            entries = [entry for entry in record.read(connection) if entry.step.phase == "contract"]
+            left = [entry.step for entry in entries if entry.state != "done"]
+            preflight.examine_dependants(connection, left, begun=len(left) < len(entries))
         runner.apply(connection, record.read(connection), last, pace, watcher)
 
 

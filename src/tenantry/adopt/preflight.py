@@ -16,7 +16,7 @@ from tenantry.adopt.catalog import Schema
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
 from tenantry.adopt.plan import Plan, Source, value_of
-from tenantry.adopt.step import Known
+from tenantry.adopt.step import Known, Step
 from tenantry.database import run
 from tenantry.errors import AdoptionRefused
 
@@ -97,6 +97,13 @@ def examine_rows(connection: psycopg.Connection[Any], plan: Plan, schema: Schema
             "Run `tenantry adopt verify`. Mend them; or, where the app that sets a tenant wrote them so, "
             "`tenantry adopt apply --to isolate --differing`.",
         )
+
+
+def examine_dependants(connection: psycopg.Connection[Any], steps: Iterable[Step], *, begun: bool) -> None:
+    """What must hold before keys go: nothing depends on them but what goes with them. Raises AdoptionRefused."""
+    if dependants := obstacles.list_dependants(connection, steps):
+        back = "" if begun else "; or `tenantry adopt undo` and plan again, which keeps what others depend on"
+        raise _refusal(dependants, f"Then go on with `tenantry adopt apply --to contract`{back}.")
 
 
 def _refusal(problems: Iterable[str], hint: str) -> AdoptionRefused:

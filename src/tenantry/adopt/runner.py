@@ -139,10 +139,11 @@ class _Run:
         except psycopg.Error as error:
             if self._connection.closed:
                 raise
+            back = "" if step.phase == "contract" else ", or `tenantry adopt undo`"
             raise AdoptionRefused(
                 f'The step "{step.name}" failed: {error.diag.message_primary or error}',
                 detail=error.diag.message_detail,
-                hint="What was done before stays. Mend it and run it again, or `tenantry adopt undo`.",
+                hint=f"What was done before stays. Mend it and run it again{back}.",
             ) from None
 
     # --- in one transaction
@@ -311,6 +312,7 @@ def prepare(connection: psycopg.Connection[Any], owner: str) -> None:
         "set idle_in_transaction_session_timeout = 0",
         "set client_connection_check_interval = '1s'",
         "set client_min_messages = warning",
+        "set default_tablespace = ''",  # what is made without one goes where the database is
     ):
         connection.execute(statement.encode())
 

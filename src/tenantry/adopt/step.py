@@ -21,7 +21,7 @@ class Step:
                check      a query whose count must be 0, else `problem` says why
 
     `lock` is the strongest lock, `guards` are the tables whose vacuum is kept off meanwhile, `rows` an estimate of what
-    it reads or writes.
+    it reads or writes. `drops` are a table and its key, foreign key or index that goes.
     """
 
     phase: Phase
@@ -38,6 +38,7 @@ class Step:
     undo_alone: bool = False
     problem: str = ""
     quiet: bool = False  # the app's own triggers do not run
+    drops: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
