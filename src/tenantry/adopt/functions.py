@@ -7,7 +7,7 @@ there a `*` stands for one column more. The look is a guess, but for triggers th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +48,8 @@ class Function:
     definer: bool
     rows_of: str
     columns: bool
-    triggers: tuple[str, ...]
-    named: tuple[str, ...]
+    triggers: Sequence[str]
+    named: Sequence[str]
 
     def copies(self, table: str) -> tuple[str, str] | None:
         """Into which table it, as a trigger of `table`, inserts whole rows of that, and what it calls the row."""
@@ -112,7 +112,7 @@ class Function:
 
 def read(connection: psycopg.Connection[Any]) -> list[Function]:
     """The app's functions whose source can be read."""
-    return [Function(*row[:7], tuple(row[7]), tuple(row[8])) for row in catalog.ask(connection, "functions")]
+    return [Function(*row) for row in catalog.ask(connection, "functions")]
 
 
 def is_named(table: str, written: str) -> bool:
