@@ -140,6 +140,11 @@ def test_an_owner_who_may_create_no_schema_is_told(database: Database) -> None:
         ("create table inherited () inherits (drafts)", "it inherits, or is inherited from"),
         ("alter table drafts enable row level security, force row level security", "forced on it by somebody else"),
         ("create rule nothing as on delete to drafts do also nothing", "it has rewrite rules"),
+        (
+            'create type drafted as (id uuid, "ownerId" bigint, "order" integer, text text);'
+            " alter table drafts of drafted",
+            "its columns are those of a type",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_moved_is_told_with_the_reason(database: Database, statement: str, reason: str) -> None:
@@ -232,6 +237,9 @@ def test_a_column_of_whole_rows_is_told_where_a_default_would_be_refused(databas
     world = World(database, plan).with_plan(Decision("public.kept", "shared", mode="none"))
     with refused(world, "public.articles: the column article of public.kept holds whole rows of it"):
         world.apply()
+    worlds.mirror_users(database, [f"user_{n}" for n in range(1, worlds.USERS + 1)])
+    world = World(database, worlds.publishing_plan(schema_of(database)))
+    world.with_plan(Decision("public.kept", "shared", mode="none")).apply("expand")  # and elsewhere it is not
 
 
 def test_row_level_security_of_a_shared_table_is_left_as_it_is(database: Database) -> None:

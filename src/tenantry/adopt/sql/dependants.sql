@@ -5,10 +5,13 @@ with keys as (
   from pg_index as x left join pg_inherits as h on h.inhrelid = x.indexrelid
   join pg_index as r on r.indexrelid = coalesce(h.inhparent, x.indexrelid)
   left join pg_constraint as k on k.conindid = x.indexrelid and k.conrelid = x.indrelid and k.contype in ('p', 'u', 'x')
+), named as (
+  select k.relation, k.root, 'pg_class'::regclass as class, k.index as oid from keys as k
+  union all
+  select k.relation, k.root, 'pg_constraint'::regclass, k.key from keys as k
 ), needed as (
   select k.relation, k.root, d.classid, d.objid
-  from keys as k join pg_depend as d on d.deptype = 'n'
-    and (d.refclassid = 'pg_constraint'::regclass and d.refobjid = k.key or d.refclassid = 'pg_class'::regclass and d.refobjid = k.index)
+  from named as k join pg_depend as d on d.refclassid = k.class and d.refobjid = k.oid and d.deptype = 'n'
 )
 select distinct format('%I.%I', n.nspname, c.relname), quote_ident(i.relname),
   case when f.oid is not null then 'foreign key' when v.relkind = 'v' then 'view' when v.relkind = 'm' then 'materialized view'

@@ -34,7 +34,8 @@ from app as a join pg_index as x on x.indrelid = a.oid join pg_class as i on i.o
 where not has_tablespace_privilege(a.relowner, s.oid, 'create')
 union
 select a.named, 'rowtype', format('the column %I of %I.%I', c.attname, hn.nspname, h.relname)
-from app as a join pg_type as y on y.typrelid = a.oid join pg_attribute as c on c.atttypid in (y.oid, y.typarray) and not c.attisdropped
+from app as a join pg_type as y on y.typrelid = a.oid cross join lateral unnest(array[y.oid, y.typarray]) as held(type)
+join pg_attribute as c on c.atttypid = held.type and not c.attisdropped
 join pg_class as h on h.oid = c.attrelid and h.relkind in ('r', 'p') join pg_namespace as hn on hn.oid = h.relnamespace
 union
 select a.named, 'whole', format('%I.%I', vn.nspname, v.relname)
