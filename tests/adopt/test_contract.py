@@ -148,6 +148,8 @@ def test_what_is_said_of_an_index_of_partitions_outlives_the_move_too(database: 
     with database.connect(OWNER) as owner:
         run(
             owner,
+            "alter table events add constraint once unique (project_id, id, at)",
+            "comment on constraint once on events is 'Once'",
             "comment on index events_by_project is 'All'",
             "comment on index events_2025_project_id_at_idx is 'Of one'",
             "alter index events_2025_project_id_at_idx set (fillfactor = 73)",
@@ -156,6 +158,7 @@ def test_what_is_said_of_an_index_of_partitions_outlives_the_move_too(database: 
     world.apply("contract")
     with database.connect(SUPERUSER) as superuser:
         assert read(superuser, "select obj_description('events_by_project'::regclass)") == "All"
+        assert read(superuser, "select obj_description('once'::regclass)") == "Once"
         query = (
             "select pg_get_indexdef(indexrelid) || obj_description(indexrelid) from pg_index"
             " where indisclustered and indrelid = 'events_2025'::regclass"

@@ -61,6 +61,7 @@ def test_a_trigger_that_inserts_its_row_whole_is_certain_to_fail(source: str) ->
         "begin -- insert into history select new.*\n return new; end",
         "begin insert into history select 2 * new.words, count(*) from articles; return new; end",
         "begin raise notice 'insert into history select new.*'; return new; end",
+        r"begin raise notice E'it\'s; insert into history select new.*'; return new; end",
         "begin if exists (select * from articles) then insert into history values (1); end if; return new; end",
     ],
 )
@@ -88,6 +89,12 @@ RETURNS = "returns whole rows of it as columns of its own"
         ("begin execute 'insert into ' || target || ' select $1.*' using new; return new; end", {}, INSERTS),
         ("begin execute format('insert into %I select ($1).*', target) using new; return new; end", {}, INSERTS),
         ("begin execute 'insert into archive select * from articles'; end", {}, INSERTS),
+        ("begin r := new; insert into history select r.*; return new; end", {}, INSERTS),
+        (
+            "with gone as (delete from articles where id = $1 returning *) insert into archive select * from gone",
+            {"language": "sql"},
+            INSERTS,
+        ),
         ("select * from articles", {"language": "sql", "columns": True}, RETURNS),
         ("begin return query select a.* from articles a; end", {"columns": True}, RETURNS),
         (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _TOKENS = re.compile(
-    r"(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<text>'(?:[^']|'')*'|\$(?P<mark>\w*)\$.*?\$(?P=mark)\$)|\"(?:[^\"]|\"\")*\"",
+    r"(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<text>\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(?P<mark>\w*)\$.*?\$(?P=mark)\$)|\"(?:[^\"]|\"\")*\"",
     re.DOTALL,
 )
 _INSERT = re.compile(r"\binsert\s+into\s+(?P<target>[\w\".%$]+)", re.IGNORECASE)
@@ -85,7 +85,9 @@ class Function:
         if re.search(rf"\([^()]*,[^()]*\)\s*::\s*(?:[\w\"]+\.)?{re.escape(name)}(?![\w%])", statement, re.IGNORECASE):
             return "makes rows of it of a list of values"
         insert = _INSERT.search(statement)
-        rest = statement[insert.end() :] if insert else statement
+        before, rest = (statement[: insert.start()], statement[insert.end() :]) if insert else ("", statement)
+        if re.search(r"\bwith\b", before, re.IGNORECASE):
+            rest = before + rest
         stars = list(_stars(rest))
         if insert and self._inserts(stars, rest, table):
             return "inserts whole rows of it"
@@ -101,9 +103,8 @@ class Function:
     def _inserts(self, stars: list[str], rest: str, table: str) -> bool:
         if stars and _has(rest, split(table)[1]):
             return True
-        given = table in self.triggers and any(star.startswith("$") for star in stars)
         variables = [star for star in stars if star and len(re.findall(_whole(star), rest, re.IGNORECASE)) == 1]
-        return given or (bool(variables) and _has(self.source, split(table)[1]))
+        return bool(variables) and (table in self.triggers or _has(self.source, split(table)[1]))
 
     def writes(self) -> list[str]:
         """The tables that it writes to, as it names them."""
@@ -141,7 +142,7 @@ def _statements(source: str) -> Iterator[str]:
 def _executed(source: str) -> Iterator[str]:
     """The statements that are put together of texts and run, as far as they stand there."""
     code = _TOKENS.sub(
-        lambda found: " " if found["comment"] else found[0].strip("'") if found["text"] else found[0], source
+        lambda found: " " if found["comment"] else found[0].strip("eE'") if found["text"] else found[0], source
     )
     for statement in code.replace("||", " ").split(";"):
         if re.search(r"\bexecute\b", statement, re.IGNORECASE):

@@ -295,7 +295,8 @@ class Keys:
         for stored in index.storage:
             own = stored.table == self.table.name
             space, named = (schema, name) if own else (split(stored.table)[0], self._of_leaf(successor, stored.table))
-            yield _comment(f"index {space}.{named}", stored.comment)
+            lost = index.comment if own and self.table.partitioned else ""  # of a key that becomes an index
+            yield _comment(f"index {space}.{named}", stored.comment or lost)
             if stored.clustered:
                 yield f"; alter table {stored.table} cluster on {named}"
 

@@ -199,12 +199,14 @@ def _check_keys(plan: Plan, schema: Schema, decision: Decision, kinds: Mapping[s
             f"Run: alter table {decision.table} replica identity full;"
         )
     keys = Keys(plan, schema, decision)
-    for place in kinds["tablespace"]:
+    succeeded = [index for index in keys.table.indexes if keys.succeeds(index)]
+    places = {stored.tablespace for index in succeeded for stored in index.storage}
+    for place in sorted(places & set(kinds["tablespace"])):
         yield (
             f"an index of it is in the tablespace {place}, where its owner may make none: "
             f"grant create on tablespace {place} to {keys.table.owner};"
         )
-    if kinds["published columns"] and any(index.primary and keys.succeeds(index) for index in keys.table.indexes):
+    if kinds["published columns"] and any(index.primary for index in succeeded):
         yield (
             f"{listing(kinds['published columns'])} publishes a list of its columns, and the tenant, which joins its "
             "primary key, is none of them: publish all columns, or keep that key."
@@ -216,8 +218,8 @@ def _check_keys(plan: Plan, schema: Schema, decision: Decision, kinds: Mapping[s
                 f"Run: alter table {decision.table} validate constraint {reference.name}; or write "
                 f'keep = ["{reference.name}"].'
             )
-    for index in keys.table.indexes:
-        if index.deferrable and keys.succeeds(index):
+    for index in succeeded:
+        if index.deferrable:
             yield (
                 f"its key {index.constraint} is deferrable, which its successor with the tenant would not be while the "
                 f'move lasts. Write keep = ["{index.constraint}"], or make the key one that is not deferrable.'
