@@ -6,11 +6,12 @@ import pytest
 
 from adopt import worlds
 from adopt.comparing import state
-from adopt.worlds import TEAMS, World, personal_tenant
+from adopt.worlds import TEAMS, Watched, World, personal_tenant
 from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import Connection, findings, read, refused, rows, run
 from tenantry.adopt import ownership
 from tenantry.adopt.plan import Decision, Rows
+from tenantry.adopt.record import Entry
 from tenantry.adopt.step import PHASES, Phase
 from tenantry.errors import AdoptionRefused
 
@@ -154,6 +155,25 @@ def test_rows_follow_one_that_is_given_to_another_organization_until_isolation(d
             "update documents set org_id = 'org_one' where title = 'lone'",
         )
     world.apply("contract")
+    assert world.findings(still=False) == []
+
+
+def test_a_row_may_be_given_to_another_organization_after_any_step_up_to_isolation(database: Database) -> None:
+    world = worlds.handmade(database)
+    with database.connect(APP) as app:
+        run(
+            app,
+            "insert into documents (org_id, title) values ('org_one', 'only')",
+            "insert into paragraphs (document_id, text) select id, 'text' from documents where title = 'only'",
+        )
+
+        class Giver(Watched):
+            def end(self, entry: Entry, *, undo: bool) -> None:
+                super().end(entry, undo=undo)
+                other = "case org_id when 'org_one' then 'org_two' else 'org_one' end"
+                run(app, f"update documents set org_id = {other} where title = 'only'")
+
+        assert len(world.apply("constrain", Giver()).done) > 10
     assert world.findings(still=False) == []
 
 
