@@ -164,7 +164,8 @@ class Dependant:
 
     @property
     def told(self) -> str:
-        return f"the {self.kind} {self.name}".replace("the  ", "") + (f" of {self.of}" if self.of else "")
+        what = f"the {self.kind} {self.name}" if self.kind else self.name
+        return f"{what} of {self.of}" if self.of else what
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import psycopg
 
 _TOKENS = re.compile(
-    r"(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<text>\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(?P<mark>\w*)\$.*?\$(?P=mark)\$)|\"(?:[^\"]|\"\")*\"",
+    r"(?P<comment>--[^\n]*|/\*.*?\*/)"
+    r"|(?P<text>\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(?P<mark>\w*)\$.*?\$(?P=mark)\$)"
+    r'|"(?:[^"]|"")*"',
     re.DOTALL,
 )
 _INSERT = re.compile(r"\binsert\s+into\s+(?P<target>[\w\".%$]+)", re.IGNORECASE)
