@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tenantry.adopt import config
@@ -45,6 +45,7 @@ plans = st.builds(
 
 
 @given(plans)
+@example(Plan(Rows(), (Decision('"\x7f"', "shared", mode="read"),)))
 def test_a_plan_that_is_written_is_read_as_it_was(plan: Plan) -> None:
     why = {d.table: Proposal(d, "because", "certain", (d,)) for d in plan.decisions}
     assert config.parse(config.write(plan, why)) == plan

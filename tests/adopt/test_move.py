@@ -6,9 +6,12 @@ import pytest
 
 from adopt import worlds
 from adopt.comparing import state
-from adopt.worlds import TEAMS, World, personal_tenant
+from adopt.worlds import TEAMS, Watched, World, personal_tenant
 from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import Connection, findings, read, refused, rows, run
+from tenantry.adopt import ownership
+from tenantry.adopt.plan import Decision, Rows
+from tenantry.adopt.record import Entry
 from tenantry.adopt.step import PHASES, Phase
 from tenantry.errors import AdoptionRefused
 
@@ -32,7 +35,8 @@ def test_a_move_loses_nothing_and_gives_every_row_its_owners_tenant(world: World
             assert world.findings() == [], phase
     with world.database.connect(OWNER) as owner:
         kept = [(code, table) for code, table, _ in findings(owner) if table.partition("(")[0] != "tenantry_adopt"]
-    assert {code for code, _ in kept} <= {"TC10", "TC12"}  # the article's slug stays global, lower(title) useless
+    # The article's slug stays global, lower(title) useless, and an invoice names its organization by another id.
+    assert {code for code, _ in kept if (code, _) != ("TC11", "invoices")} <= {"TC10", "TC12"}
 
 
 @pytest.mark.parametrize("phase", PHASES[:-1])
@@ -109,6 +113,7 @@ def test_rows_that_name_clerks_organization_are_isolated_by_that_and_not_moved(d
         assert rows(superuser, columns, "documents") == ["org_id"]
         assert rows(superuser, columns, "paragraphs") == ["org_id"]
         assert rows(superuser, columns, "invoices") == ["tenant_id"]
+        assert rows(superuser, columns, "organizations") == ["clerk_org_id"]
     with database.connect(APP) as app, app.transaction():
         enter(app, str(read(app, "select (tenantry.find_tenant('org_one')).id")))
         assert read(app, "select count(*) from documents") == 20
@@ -116,6 +121,69 @@ def test_rows_that_name_clerks_organization_are_isolated_by_that_and_not_moved(d
         assert read(app, "select count(*) from invoices") == 1
         assert read(app, "select count(*) from invoice_lines") == 3
         assert rows(app, "select clerk_org_id from organizations") == ["org_one"]
+
+
+def test_rows_follow_one_that_is_given_to_another_organization_until_isolation(database: Database) -> None:
+    world = worlds.handmade(database)
+    with database.connect(OWNER) as owner:
+        run(
+            owner,
+            "create table words (paragraph_id bigint not null references paragraphs, text text not null)",
+            "insert into words select id, 'word' from paragraphs",
+            f"grant select, insert, update, delete on words to {APP}",
+        )
+    plan, _ = ownership.propose(worlds.schema_of(database), Rows())
+    world = World(database, plan).with_plan(Decision("public.plans", "shared", mode="read"))
+    with database.connect(APP) as app:
+        for number, phase in enumerate(PHASES[:3], 1):
+            world.apply(phase)
+            title = f"Title {number}"
+            change = (
+                "update documents set org_id = 'org_two', title = title || '!' where org_id = 'org_one' and title = %s"
+            )
+            app.execute(change, [title])
+            app.execute("update invoices set organization_id = 3 - organization_id where id = 1")
+            lines = "select distinct p.org_id || w.org_id from documents d join paragraphs p on p.document_id = d.id"
+            found = rows(app, f"{lines} join words w on w.paragraph_id = p.id where title = %s", f"{title}!")
+            assert found == ([None] if phase == "expand" else ["org_twoorg_two"]), phase
+    assert world.findings(still=False) == []
+    with database.connect(OWNER) as owner:
+        run(
+            owner,
+            "alter table documents alter org_id drop not null",
+            "update documents set org_id = null, title = 'lone' where org_id = 'org_one' and title = 'Title 4'",
+            "update documents set org_id = 'org_one' where title = 'lone'",
+        )
+    world.apply("contract")
+    assert world.findings(still=False) == []
+
+
+def test_a_row_may_be_given_to_another_organization_after_any_step_up_to_isolation(database: Database) -> None:
+    world = worlds.handmade(database)
+    with database.connect(APP) as app:
+        run(
+            app,
+            "insert into documents (org_id, title) values ('org_one', 'only')",
+            "insert into paragraphs (document_id, text) select id, 'text' from documents where title = 'only'",
+        )
+
+        class Giver(Watched):
+            def end(self, entry: Entry, *, undo: bool) -> None:
+                super().end(entry, undo=undo)
+                other = "case org_id when 'org_one' then 'org_two' else 'org_one' end"
+                run(app, f"update documents set org_id = {other} where title = 'only'")
+
+        assert len(world.apply("constrain", Giver()).done) > 10
+    assert world.findings(still=False) == []
+
+
+def test_a_reference_to_the_row_of_another_organization_is_found_though_told_by_another_id(database: Database) -> None:
+    world = worlds.handmade(database)
+    world.apply("isolate")
+    with database.connect(APP) as app, app.transaction():
+        enter(app, str(read(app, "select (tenantry.find_tenant('org_one')).id")))
+        run(app, "insert into invoices (organization_id, total) values (2, 5)")
+    assert [(kind, table) for kind, table, _ in world.findings(still=False)] == [("crossing", "public.invoices")]
 
 
 def test_an_app_that_knows_no_tenants_goes_on_until_isolation(database: Database) -> None:

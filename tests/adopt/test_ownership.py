@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +120,18 @@ def test_the_apps_own_organizations_come_before_its_users() -> None:
         USERS, organizations, table("invoices", refers={"organization_id": "organizations", "by_id": "users"})
     )
     assert told(found["invoices"]) == ("owner", "organization_id", "certain")
+
+
+def test_the_apps_own_organizations_are_seen_by_the_column_that_names_them_and_not_moved() -> None:
+    found = proposed(table("organizations", "clerk_org_id", clerk_org_id="organization"))
+    assert told(found["organizations"]) == ("column", "clerk_org_id", "certain")
+
+
+def test_organizations_whose_clerk_ids_are_no_text_get_a_tenant() -> None:
+    organizations = table("organizations", "clerk_id")
+    column = replace(organizations.columns[1], type="citext")
+    found = proposed(replace(organizations, columns=(organizations.columns[0], column)))
+    assert told(found["organizations"]) == ("owner", "id", "certain")
 
 
 def test_clerks_user_ids_do_without_a_table_of_users() -> None:

@@ -140,6 +140,11 @@ def test_an_owner_who_may_create_no_schema_is_told(database: Database) -> None:
         ("create table inherited () inherits (drafts)", "it inherits, or is inherited from"),
         ("alter table drafts enable row level security, force row level security", "forced on it by somebody else"),
         ("create rule nothing as on delete to drafts do also nothing", "it has rewrite rules"),
+        (
+            'create type drafted as (id uuid, "ownerId" bigint, "order" integer, text text);'
+            " alter table drafts of drafted",
+            "its columns are those of a type",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_moved_is_told_with_the_reason(database: Database, statement: str, reason: str) -> None:
@@ -194,6 +199,17 @@ def test_a_trigger_that_would_run_for_every_row_is_told_and_may_be_kept_quiet_or
         ('alter table drafts rename "order" to "a$$b"', 'the name "a$$b" holds $$'),
         ('alter table drafts rename constraint drafts_pkey to "a$$b"', 'the name "a$$b" holds $$'),
         ('alter table drafts add constraint later unique ("order", "ownerId") deferrable', 'Write keep = ["later"]'),
+        (
+            "alter table drafts add article_id bigint constraint loose references articles;"
+            " alter table drafts drop constraint loose;"
+            " alter table drafts add constraint loose foreign key (article_id) references articles not valid",
+            "alter table public.drafts validate constraint loose; or write keep",
+        ),
+        (
+            'alter table drafts drop constraint drafts_pkey, add primary key ("ownerId", "order");'
+            ' create publication partly for table drafts ("ownerId", "order")',
+            "partly publishes a list of its columns",
+        ),
     ],
 )
 def test_what_a_move_would_break_or_not_bring_back_is_told(database: Database, statement: str, sentence: str) -> None:
@@ -210,6 +226,20 @@ def test_what_only_a_partition_has_is_told_of_its_table(database: Database) -> N
         run(owner, "alter table events_2025 enable row level security", "grant select (at) on events_2026 to public")
     with refused(world, "public.events: row level security is enabled on public.events_2025", "its column at alone"):
         world.apply()
+
+
+def test_a_column_of_whole_rows_is_told_where_a_default_would_be_refused(database: Database) -> None:
+    worlds.publishing(database)
+    worlds.mirror_organizations(database, ["org_one"])
+    with database.connect(OWNER) as owner:
+        run(owner, "create table kept (id integer primary key, article articles)")
+    plan, _ = ownership.propose(schema_of(database), Rows(to="organization", organization="org_one"))
+    world = World(database, plan).with_plan(Decision("public.kept", "shared", mode="none"))
+    with refused(world, "public.articles: the column article of public.kept holds whole rows of it"):
+        world.apply()
+    worlds.mirror_users(database, [f"user_{n}" for n in range(1, worlds.USERS + 1)])
+    world = World(database, worlds.publishing_plan(schema_of(database)))
+    world.with_plan(Decision("public.kept", "shared", mode="none")).apply("expand")  # and elsewhere it is not
 
 
 def test_row_level_security_of_a_shared_table_is_left_as_it_is(database: Database) -> None:

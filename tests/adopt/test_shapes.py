@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from adopt import worlds
 from adopt.comparing import state
 from adopt.worlds import USERS, World, decide, schema_of
@@ -257,3 +259,19 @@ def test_a_table_that_is_isolated_already_is_left_alone(database: Database) -> N
     world.apply("contract")
     sql(database, "create table newer (id integer primary key)")  # nobody's business but check_v1's
     assert world.findings() == []
+
+
+def test_a_foreign_key_that_nobody_enforces_stays_as_it_is(database: Database) -> None:
+    if database.server.version < 18:
+        pytest.skip("PostgreSQL enforces all foreign keys before 18")
+    world = worlds.publishing(database)
+    sql(
+        database,
+        "alter table drafts add article_id bigint constraint loose references articles not enforced",
+        "update drafts set article_id = 0",
+    )
+    world.apply("contract")
+    assert world.findings(still=False) == []
+    with database.connect(SUPERUSER) as superuser:
+        definition = read(superuser, "select pg_get_constraintdef(oid) from pg_constraint where conname = 'loose'")
+        assert definition == "FOREIGN KEY (article_id) REFERENCES articles(id) NOT ENFORCED"

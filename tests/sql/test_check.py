@@ -218,6 +218,17 @@ def test_what_is_broken_is_found_and_its_fix_mends_it(superuser: Connection, cas
         assert case.code not in [code for code, _, _ in found(superuser, OWNER)]
 
 
+def test_no_key_is_proposed_between_tables_that_tell_their_tenants_by_different_ids(superuser: Connection) -> None:
+    run(
+        superuser,
+        "alter table notes add id bigint generated always as identity primary key",
+        "alter table documents add note_id bigint references notes (id)",
+    )
+    [(code, name, fix)] = found(superuser, OWNER)
+    assert (code, name) == ("TC11", "documents")
+    assert fix.startswith("No key can carry it: documents tells its tenant by id, notes by clerk_org_id.")
+
+
 def test_a_gate_that_inherits_is_found_and_mended(superuser: Connection) -> None:
     newer = superuser.info.server_version >= 160000
     run(

@@ -46,10 +46,23 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """How the index of a table, or of one of its partitions, is kept: `options` and `tablespace` as CREATE INDEX takes
+    them, its comment, and whether CLUSTER goes by it."""
+
+    table: str = ""
+    options: str = ""
+    tablespace: str = ""
+    comment: str = ""
+    clustered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     """`plain`: a btree on columns alone, each with its type's own order, so that it can be told in columns.
 
-    `constraint` is the name of the key it belongs to; `primary` of the primary one.
+    `constraint` is the name of the key it belongs to, `comment` that key's; `primary` of the primary one. `storage` is
+    its own first, then that of each partition's. `needed_by` is what depends on it but for foreign keys that are known.
     """
 
     name: str
@@ -64,11 +77,19 @@ class Index:
     deferrable: bool = False
     predicate: str = ""
     generated: bool = False
+    comment: str = ""
+    storage: tuple[Storage, ...] = ()
+    needed_by: tuple[str, ...] = ()
+
+    def stored(self, table: str) -> Storage:
+        """How that of a table is kept."""
+        return next((each for each in self.storage if each.table == table), Storage())
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A foreign key. `on_delete` and `on_update` are clauses, empty for NO ACTION."""
+    """A foreign key. `on_delete` and `on_update` are clauses, empty for NO ACTION; `odd` is one that means something it
+    could not mean with the tenant in it."""
 
     name: str
     columns: tuple[str, ...]
@@ -77,7 +98,9 @@ class Reference:
     on_delete: str = ""
     on_update: str = ""
     deferrable: str = ""
-    full: bool = False
+    odd: bool = False
+    validated: bool = True
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +150,24 @@ class View:
     grants: tuple[Grant, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Dependant:
+    """What cannot do without an index: `kind` is view, materialized view, function, foreign key (`of` a table), or ''
+    where `name` says what it is. `definition` is the query of a view, the clause of a foreign key."""
+
+    table: str
+    index: str
+    kind: str
+    name: str
+    of: str
+    definition: str
+
+    @property
+    def told(self) -> str:
+        what = f"the {self.kind} {self.name}" if self.kind else self.name
+        return f"{what} of {self.of}" if self.of else what
+
+
 @dataclass(frozen=True)
 class Schema:
     """`namespaces` are the schemas of the tables with who may use them; `login` is who reads."""
@@ -164,13 +205,15 @@ def _read(connection: psycopg.Connection[Any]) -> Schema:
     triggers = _group(ask(connection, "triggers"))
     sequences = _group(ask(connection, "sequences"))
     partitions = _group(ask(connection, "partitions"))
+    known = {(table[1], reference[0], reference[2]) for table in tables for reference in references[table[0]]}
+    needed = _needed(connection, known)
     found = {}
     for oid, name, owner, rows, size, kind, refusal, isolation, unidentified, grants in tables:
         found[name] = Table(
             name,
             owner,
             columns=tuple(_column(connection, name, kind, *column) for column in columns[oid]),
-            indexes=tuple(_index(*index) for index in indexes[oid]),
+            indexes=tuple(_index(*index, tuple(needed[name, index[0]])) for index in indexes[oid]),
             references=tuple(_reference(*reference) for reference in references[oid]),
             triggers=tuple(trigger for (trigger,) in triggers[oid]),
             rows=int(rows),
@@ -227,8 +270,25 @@ def _sample(connection: psycopg.Connection[Any], table: str, column: str) -> str
     return ""
 
 
+def _needed(
+    connection: psycopg.Connection[Any], known: set[tuple[str, str, str]]
+) -> Mapping[tuple[str, str], list[str]]:
+    """What needs an index, by its table and name; not the foreign keys that are known."""
+    needed: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in list_dependants(connection):
+        if each.kind != "foreign key" or (each.of, each.name, each.table) not in known:
+            needed[each.table, each.index].append(each.told)
+    return needed
+
+
+def list_dependants(connection: psycopg.Connection[Any]) -> list[Dependant]:
+    """What cannot do without keys and indexes of the app's tables."""
+    return [Dependant(*row) for row in ask(connection, "dependants")]
+
+
 def _index(*row: Any) -> Index:
-    name, columns, include, unique, primary, is_plain, valid, constraint, distinct, deferrable, predicate, made = row
+    name, columns, include, unique, primary, is_plain, valid, constraint, *rest = row
+    distinct, deferrable, predicate, made, comment, storage, needed_by = rest
     return Index(
         name,
         tuple(columns),
@@ -242,6 +302,9 @@ def _index(*row: Any) -> Index:
         deferrable,
         predicate,
         made,
+        comment,
+        tuple(Storage(*each) for each in storage),
+        needed_by,
     )
 
 
@@ -249,10 +312,10 @@ _ACTIONS = {"a": "", "r": "restrict", "c": "cascade", "n": "set null", "d": "set
 
 
 def _reference(*row: Any) -> Reference:
-    name, columns, target, target_columns, deleted, updated, set_columns, deferrable, full = row
+    name, columns, target, target_columns, deleted, updated, set_columns, deferrable, *rest = row
     on_delete = _ACTIONS[deleted] + (f" ({set_columns})" if set_columns else "")
     return Reference(
-        name, tuple(columns), target, tuple(target_columns), on_delete, _ACTIONS[updated], deferrable, full
+        name, tuple(columns), target, tuple(target_columns), on_delete, _ACTIONS[updated], deferrable, *rest
     )
 
 

@@ -17,9 +17,15 @@ def function(name: str, body: str) -> str:
 def index(table: str, made: Index, manner: str) -> str:
     include = f" include ({listing(made.include)})" if made.include else ""
     distinct = " nulls not distinct" if made.nulls_not_distinct else ""
+    stored = made.stored(table.removeprefix("only "))
+    options = f" with ({stored.options})" if stored.options else ""
+    place = f" tablespace {stored.tablespace}" if stored.tablespace else ""
     where = f" where {made.predicate}" if made.predicate else ""
     unique = "unique " if made.unique else ""
-    return f"create {unique}index {manner}{made.name} on {table} ({listing(made.columns)}){include}{distinct}{where}"
+    return (
+        f"create {unique}index {manner}{made.name} on {table} ({listing(made.columns)}){include}{distinct}"
+        f"{options}{place}{where}"
+    )
 
 
 def actions(reference: Reference) -> str:
@@ -39,9 +45,17 @@ def _has_constraint(table: str, name: str) -> str:
     return f"exists (select from pg_constraint where {where})"
 
 
+def block(body: str) -> str:
+    """An anonymous block, whose quotes are longer than any in it: a comment of the app's may hold them."""
+    mark = "$$"
+    while mark in body:
+        mark = f"{mark[:-1]}_$"
+    return f"do {mark} begin {body} end {mark}"
+
+
 def unless_there(table: str, name: str, statement: str) -> str:
-    return f"do $$ begin if not {_has_constraint(table, name)} then\n  {statement}; end if; end $$"
+    return block(f"if not {_has_constraint(table, name)} then\n  {statement}; end if;")
 
 
 def if_there(table: str, name: str, statement: str) -> str:
-    return f"do $$ begin if {_has_constraint(table, name)} then\n  {statement}; end if; end $$"
+    return block(f"if {_has_constraint(table, name)} then\n  {statement}; end if;")

@@ -46,7 +46,11 @@ class Keys:
         return replace(index, name=name, columns=(self.column.name, *index.columns), primary=False, constraint="")
 
     def succeeds(self, index: Index) -> bool:
-        """Whether an index gets a successor that begins with the tenant."""
+        """Whether an index gets a successor that begins with the tenant, and goes."""
+        return not index.needed_by and self.could_succeed(index)
+
+    def could_succeed(self, index: Index) -> bool:
+        """Whether it would if nothing but foreign keys that are known needed it."""
         if not index.plain or not index.valid or self.column.name in index.columns or self._keeps(index):
             return False
         if index.unique:
@@ -99,7 +103,7 @@ class Keys:
         )
         named = []
         for leaf in self.table.leaves:
-            of_leaf = quote(shorten(*split(leaf)[1:], *index.columns, "key" if index.unique else "idx"))
+            of_leaf = self._of_leaf(index, leaf)
             named.append(f"{split(leaf)[0]}.{of_leaf}")
             yield self._build(leaf, replace(index, name=of_leaf), named[-1])
         for leaf, each in zip(self.table.leaves, named, strict=True):  # briefly: the whole is valid with its last part
@@ -124,6 +128,10 @@ class Keys:
     def _attach(self, whole: str, leaf: str, named: str) -> Step:
         sql = (f"alter index {whole} attach partition {named}",)
         return Step("constrain", f"attach index {named}", leaf, "together", sql, (), "ACCESS EXCLUSIVE", (leaf,))
+
+    def _of_leaf(self, index: Index, leaf: str) -> str:
+        """The name of a partition's part of an index with the tenant."""
+        return quote(shorten(split(leaf)[1], *index.columns, "key" if index.unique else "idx"))
 
     def _build(self, table: str, index: Index, named: str) -> Step:
         undo = f"drop index concurrently if exists {named}"
@@ -162,7 +170,16 @@ class Keys:
 
     def is_odd(self, reference: Reference) -> bool:
         """Whether a foreign key means something that it could not mean with the tenant in it."""
-        return reference.full or reference.on_update.startswith("set")
+        return reference.odd or reference.on_update.startswith("set")
+
+    def crosses(self, reference: Reference) -> bool:
+        """Whether a foreign key between tables of tenants stays as it is: kept, odd, or between one that tells its
+        tenant by Clerk's id and one that tells it by ours."""
+        target = self.plan.of(reference.target)
+        if target is None or not target.is_owned:
+            return False
+        there = tenant_column(self.plan, self.schema, target)
+        return reference.name in self.decision.keep or self.is_odd(reference) or there.key != self.column.key
 
     def compose(self, reference: Reference, settle: Step | None) -> Iterator[Step]:
         """The successor of a foreign key. Along the way that rows got their tenant no app can fail at it, and `settle`
@@ -275,32 +292,53 @@ class Keys:
         for reference, _ in self.composites():
             old, new = reference.name, quote(self._composite_name(reference))
             sql = f"alter table {table} drop constraint {old}; alter table {table} rename constraint {new} to {old}"
+            sql += _comment(f"constraint {old} on {table}", reference.comment)
             guards = self.schema.tables[reference.target].leaves
-            yield self.contract(f"let {old} of {table} carry the tenant", [ddl.if_there(table, new, sql)], guards)
+            name = f"let {old} of {table} carry the tenant"
+            yield self.contract(name, [ddl.if_there(table, new, sql)], guards, drops=(table, old))
 
     def replace_indexes(self) -> Iterator[Step]:
         for index in self.table.indexes:
             if self.succeeds(index):
                 yield self._replace(index)
 
-    def contract(self, name: str, sql: Iterable[str], guards: tuple[str, ...] = ()) -> Step:
+    def contract(
+        self, name: str, sql: Iterable[str], guards: tuple[str, ...] = (), *, drops: tuple[str, ...] = ()
+    ) -> Step:
         locked = tuple(dict.fromkeys((*self.table.leaves, *guards)))
-        return Step("contract", name, self.table.name, "together", tuple(sql), (), "ACCESS EXCLUSIVE", locked)
+        return Step(
+            "contract", name, self.table.name, "together", tuple(sql), (), "ACCESS EXCLUSIVE", locked, drops=drops
+        )
 
     def _replace(self, index: Index) -> Step:
         """The old index goes, and its name to the new one; a key becomes a key again, where PostgreSQL can do that."""
         table, schema = self.table.name, self._name[0]
         new = f"{schema}.{self._successor(index).name}"
+        name = index.constraint or index.name
         if index.constraint and self.table.partitioned:
-            sql = f"alter table {table} drop constraint {index.constraint}; alter index {new} rename to {index.name}"
+            sql = f"alter table {table} drop constraint {name}; alter index {new} rename to {name}"
         elif index.constraint:
             kind = "primary key" if index.primary else "unique"
             key = f"{kind} using index {self._successor(index).name}"
-            sql = (
-                f"alter table {table} drop constraint {index.constraint}; "
-                f"alter table {table} add constraint {index.constraint} {key}"
-            )
+            sql = f"alter table {table} drop constraint {name}; alter table {table} add constraint {name} {key}"
+            sql += _comment(f"constraint {name} on {table}", index.comment)
         else:
-            sql = f"drop index {schema}.{index.name}; alter index {new} rename to {index.name}"
-        done = f"if to_regclass({literal(new)}) is not null then {sql}; end if;"
-        return self.contract(f"replace {index.constraint or index.name} of {table}", [f"do $$ begin {done} end $$"])
+            sql = f"drop index {schema}.{name}; alter index {new} rename to {name}"
+        sql += "".join(self._remark(index))
+        done = ddl.block(f"if to_regclass({literal(new)}) is not null then {sql}; end if;")
+        return self.contract(f"replace {name} of {table}", [done], drops=(table, index.name))
+
+    def _remark(self, index: Index) -> Iterator[str]:
+        """What is said of an index, and that CLUSTER goes by it, said of its successor; of its partitions' too."""
+        schema, name, successor = self._name[0], index.constraint or index.name, self._successor(index)
+        for stored in index.storage:
+            own = stored.table == self.table.name
+            space, named = (schema, name) if own else (split(stored.table)[0], self._of_leaf(successor, stored.table))
+            lost = index.comment if own and self.table.partitioned else ""  # of a key that becomes an index
+            yield _comment(f"index {space}.{named}", stored.comment or lost)
+            if stored.clustered:
+                yield f"; alter table {stored.table} cluster on {named}"
+
+
+def _comment(on: str, comment: str) -> str:
+    return f"; comment on {on} is {literal(comment)}" if comment else ""

@@ -107,6 +107,11 @@ def apply(
             if move := record.read_move(connection):
                 news.require_none(schema, move.tables)
             preflight.examine_rows(connection, plan, schema, differing=differing)
+        if last == "contract":
+            runner.apply(connection, record.read(connection), "isolate", pace, watcher)
+            entries = [entry for entry in record.read(connection) if entry.step.phase == "contract"]
+            left = [entry.step for entry in entries if entry.state != "done"]
+            preflight.examine_dependants(connection, left, begun=len(left) < len(entries))
         runner.apply(connection, record.read(connection), last, pace, watcher)
         partitions.isolate_late(connection, record.read(connection), pace)
 

@@ -112,11 +112,7 @@ def _by_itself(
             table, f"its rows can have no tenant, because {table.refusal}", Decision(name, "shared", mode="none")
         )
     if organizations and name == organizations.table:
-        column = (organizations.key,)
-        holds = table.column(organizations.key)
-        if organizations.clerk_id == organizations.key or (holds and holds.holds == "organization"):
-            return Proposal(Decision(name, "column", column), "each row is one organization", "certain")
-        return Proposal(Decision(name, "owner", column), "each row is one organization", "certain")
+        return Proposal(_of_organizations(table, organizations), "each row is one organization", "certain")
     if users and name == users.table:
         return Proposal(
             Decision(name, "shared", mode="write"), "a user may belong to several tenants; all tenants see it", "likely"
@@ -141,6 +137,16 @@ def _by_itself(
     if not ways or _parents(table, users):
         return None  # with a foreign key elsewhere too it depends on where that leads
     return _choose(table, ways, "names its user")
+
+
+def _of_organizations(table: Table, organizations: Source) -> Decision:
+    """In the app's own table of them each sees its own row, by the column that names it already if there is one."""
+    key = table.column(organizations.key)
+    by_key = organizations.key if key and key.holds == "organization" else ""
+    named = table.column(organizations.clerk_id or by_key)
+    if named and named.type.startswith(("text", "character varying")):
+        return Decision(table.name, "column", (named.name,))
+    return Decision(table.name, "owner", (organizations.key,))
 
 
 def _way(table: Table, reference: Reference, organizations: Source) -> Decision:

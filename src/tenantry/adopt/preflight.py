@@ -16,7 +16,7 @@ from tenantry.adopt.catalog import Schema
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
 from tenantry.adopt.plan import Plan, Source, value_of
-from tenantry.adopt.step import Known
+from tenantry.adopt.step import Known, Step
 from tenantry.database import run
 from tenantry.errors import AdoptionRefused
 
@@ -109,6 +109,13 @@ def column_checks(plan: Plan, schema: Schema) -> Iterator[tuple[str, str]]:
             ids = f"(select coalesce(jsonb_agg(distinct {column}), '[]') from {table} where {column} is not null)"
             unknown = f"{table}.{column}: {{count}} ids are not in the mirror. Run `tenantry reconcile`, then again."
             yield f"select jsonb_array_length(tenantry.list_unknown_ids_v1({ids}))", unknown
+
+
+def examine_dependants(connection: psycopg.Connection[Any], steps: Iterable[Step], *, begun: bool) -> None:
+    """What must hold before keys go: nothing depends on them but what goes with them. Raises AdoptionRefused."""
+    if dependants := obstacles.list_dependants(connection, steps):
+        back = "" if begun else "; or `tenantry adopt undo` and plan again, which keeps what others depend on"
+        raise _refusal(dependants, f"Then go on with `tenantry adopt apply --to contract`{back}.")
 
 
 def _refusal(problems: Iterable[str], hint: str) -> AdoptionRefused:

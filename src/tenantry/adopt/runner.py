@@ -194,10 +194,11 @@ class _Run:
                 identity.require_names(self._connection, self._tables)
                 identity.require_columns(self._connection, self._tables, indexed=True)
                 identity.require_tables(self._connection, self._tables)
+            back = "" if step.phase == "contract" else ", or `tenantry adopt undo`"
             raise AdoptionRefused(
                 f'The step "{step.name}" failed: {error.diag.message_primary or error}',
                 detail=error.diag.message_detail,
-                hint="What was done before stays. Mend it and run it again, or `tenantry adopt undo`.",
+                hint=f"What was done before stays. Mend it and run it again{back}.",
             ) from None
 
     # --- in one transaction
@@ -461,6 +462,7 @@ def preparations(owner: str) -> tuple[str, ...]:
         "set synchronous_commit = off",
         "set client_connection_check_interval = '1s'",
         "set client_min_messages = warning",
+        "set default_tablespace = ''",  # what is made without one goes where the database is
     )
 
 

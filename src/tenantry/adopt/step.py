@@ -26,7 +26,7 @@ class Step:
                           their own; with an `index` of the whole table for those too, where it is not whole without
 
     `lock` is the strongest lock, `guards` are the tables whose vacuum is kept off meanwhile, `rows` an estimate of what
-    it reads or writes.
+    it reads or writes. `drops` are a table and its key, foreign key or index that goes.
     """
 
     phase: Phase
@@ -45,6 +45,7 @@ class Step:
     quiet: bool = False  # the app's own triggers do not run
     parts: tuple[Step, ...] = ()
     unless: str = ""
+    drops: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

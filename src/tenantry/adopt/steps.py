@@ -2,8 +2,9 @@
 
 Theory of operation.
 - expand: each table gets a nullable column, which rewrites nothing, and triggers: a row that is written without a
-  tenant gets the one its owner has; a row whose tenant changes takes along those that follow it. An app that knows
-  nothing of tenants goes on as before; where nobody can be found the column stays null.
+  tenant gets the one its owner has; a row whose tenant changes takes along those that follow it, also where its table
+  names the organization already. An app that knows nothing of tenants goes on as before; where nobody can be found the
+  column stays null.
 - backfill: the rows of before, by ranges of the table's pages, parents first.
 - constrain: the tenant's foreign key, indexes led by the tenant, and composite foreign keys along the way that rows
   got their tenant; then what an app of tenants needs in order to run. None of it can fail an app that knows of none.
@@ -35,6 +36,8 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
     steps += [owners.make_mapping(plan, schema, source, kind) for source, kind in sources]
     for each in transitions:
         steps += each.expand()
+    for each in transitions:
+        steps += each.follow()
     for source, kind in sources:
         naming = [each.decision for each in transitions if _names(each, source)]
         steps += owners.fill_mapping(plan, schema, source, kind, naming)
@@ -71,7 +74,7 @@ def kept(plan: Plan, schema: Schema) -> set[tuple[str, str]]:
     for decision in plan.owned:
         keys = Keys(plan, schema, decision)
         found |= {("TC10", decision.table) for index in keys.table.indexes if keys.stays_across(index)}
-        found |= {("TC11", decision.table) for r in keys.table.references if r.name in decision.keep or keys.is_odd(r)}
+        found |= {("TC11", decision.table) for r in keys.table.references if keys.crosses(r)}
         found |= {("TC12", decision.table)}  # a matter of speed: the app's own indexes are left as they are
         found |= {("TC25", decision.table)}
     return found | {("TC09", decision.table) for decision in plan.decisions if decision.tenant == "shared"}

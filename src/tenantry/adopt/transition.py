@@ -54,6 +54,9 @@ class Transition:
             "ACCESS EXCLUSIVE",
             self.leaves,
         )
+
+    def follow(self) -> Iterator[Step]:
+        """Once the columns are there of all that follow."""
         if followers := list(self._followers()):
             yield self._follow_step(followers)
 
@@ -143,10 +146,11 @@ class Transition:
                 f"  where {on} and t.{follower.column.name} is distinct from new.{column};"
             )
         body = "begin\n" + "\n".join(updates) + "\n  return null;\nend"
+        filled = f"old.{column} is not null and " if self.column.is_new else ""  # by the backfill, which fills them too
         sql = (
             ddl.function(self._follow, body),
             f'create or replace trigger "A_tenantry_adopt_follow" after update on {table}\n'
-            f"  for each row when (old.{column} is not null and old.{column} is distinct from new.{column})\n"
+            f"  for each row when ({filled}old.{column} is distinct from new.{column})\n"
             f"  execute function {self._follow}()",
         )
         return Step(
@@ -332,6 +336,6 @@ class Transition:
     def clear(self) -> Iterator[Step]:
         """The triggers go, and the check that NOT NULL has taken over."""
         drops = self._drop_trigger() if self.column.is_new and self.decision.tenant != "organization" else []
-        if self.column.is_new and any(self._followers()):
+        if any(self._followers()):
             drops += self._drop_follow()
         yield self.keys.contract(f"clear {self.table.name} of the move", [*drops, self._drop_not_null_check()])

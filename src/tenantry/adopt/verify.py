@@ -254,11 +254,7 @@ class _Derivation:
         return f"(select g.clerk_id from given as g where g.kind = {literal(kind)} and g.key = {key})"
 
     def _resolve(self, clerk_id: str) -> str:
-        """Across tenants the mirror itself can be asked; the owner of the tables has to ask through a function."""
-        if not self._across:
-            return f"tenantry.adopt_tenant_v1({clerk_id})"
-        known = "select m.id from tenantry.tenants as m where"
-        return f"coalesce(({known} m.clerk_org_id = {clerk_id}), ({known} m.clerk_user_id = {clerk_id}))"
+        return _resolve(clerk_id, across=self._across)
 
     def _constant(self, org_id: str, key: str) -> str:
         return literal(org_id) if key == "clerk_org_id" else f"{literal(self._known.tenants.get(org_id, ''))}::uuid"
@@ -268,15 +264,33 @@ class _Derivation:
         return f"values {', '.join(lines)}" if lines else "select '', '', '' where false"
 
 
+def _resolve(clerk_id: str, *, across: bool) -> str:
+    """Across tenants the mirror itself can be asked; the owner of the tables has to ask through a function."""
+    if not across:
+        return f"tenantry.adopt_tenant_v1({clerk_id})"
+    known = "select m.id from tenantry.tenants as m where"
+    return f"coalesce(({known} m.clerk_org_id = {clerk_id}), ({known} m.clerk_user_id = {clerk_id}))"
+
+
 def _of_references(rows: _Rows, plan: Plan, schema: Schema) -> Iterator[Finding]:
     for table, ours, reference, theirs in steps.references_between(plan, schema):
         decision = plan.of(table)
-        if ours.key != theirs.key or (decision and reference.name in decision.keep):
+        if decision and reference.name in decision.keep:
             continue
         pairs = zip(reference.columns, reference.target_columns, strict=True)
         on = " and ".join(f"p.{there} = t.{here}" for here, there in pairs)
         query = f"select count(*) from {table} as t join {reference.target} as p on {on}"
-        if crossing := rows.number(f"{query} where t.{ours.name} <> p.{theirs.name}"):
+        stored = {ours.key: f"t.{ours.name}", theirs.key: f"p.{theirs.name}"}
+        if ours.key == theirs.key:
+            query += f" where t.{ours.name} <> p.{theirs.name}"
+        else:
+            by_name, named = (reference.target, theirs) if ours.key == "id" else (table, ours)
+            tenant = _resolve("o.clerk_id", across=rows.across)
+            query += (
+                f" join (select o.clerk_id, {tenant} as id from (select distinct {named.name} as clerk_id"
+                f" from {by_name}) as o) as m on m.clerk_id = {stored['clerk_org_id']} where m.id <> {stored['id']}"
+            )
+        if crossing := rows.number(query):
             told = f"{crossing} rows refer to another tenant's row of {reference.target} ({reference.name})."
             yield Finding("crossing", table, told)
 

@@ -2,6 +2,7 @@
 select c.oid, format('%I.%I', n.nspname, c.relname), quote_ident(pg_get_userbyid(c.relowner)),
   case when s.rows >= 0 then s.rows else s.bytes / 100 end, s.bytes, c.relkind::text,
   case when c.relrowsecurity and t.relation is null and c.relforcerowsecurity then 'row level security is forced on it by somebody else'
+       when c.reloftype <> 0 then 'its columns are those of a type'
        when c.relkind = 'r' and exists (select from pg_inherits as h where h.inhparent = c.oid or h.inhrelid = c.oid)
          then 'it inherits, or is inherited from'
        when exists (select from pg_inherits as h join pg_class as p on p.oid = h.inhrelid where h.inhparent = c.oid and p.relkind <> 'r')

@@ -30,7 +30,9 @@ begin
   return query
   select 'reference-across-tenants', i.relation::text, 'TC11',
     format('Foreign key %I does not carry the tenant: a row may refer to another tenant''s, and its deletion may cascade there.', k.conname),
-    -- The owner, under a forced policy, could not validate a key.
+    case when i.tenant_key <> there.tenant_key then
+      format('No key can carry it: %s tells its tenant by %s, %s by %s. Isolate both by the same one.', i.relation, i.tenant_key, k.confrelid::regclass, there.tenant_key)
+    else  -- The owner, under a forced policy, could not validate a key.
     format('alter table %1$s no force row level security; alter table %2$s no force row level security; ', i.relation, k.confrelid::regclass)
     || case when not tenantry.is_unique(k.confrelid, there.tenant_column || target.names) then
       format('alter table %s add unique (%I, %s); ', k.confrelid::regclass, there.tenant_column, target.list) else '' end
@@ -40,6 +42,7 @@ begin
       when 'd' then format(' on delete set default (%s)', source.list) else '' end
     || case k.confupdtype when 'c' then ' on update cascade' else '' end
     || format('; alter table %1$s force row level security; alter table %2$s force row level security;', i.relation, k.confrelid::regclass)
+    end
   from tenantry.table_isolation as i
   join pg_constraint as k on k.conrelid = i.relation and k.contype = 'f' and k.conparentid = 0
   join tenantry.table_isolation as there on there.relation = k.confrelid and there.mode = 'isolated'
