@@ -32,6 +32,7 @@ from browser.stage import (
 from conftest import lack
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
 from examples.deployment import deploy
+from sql.mirror import Mirror
 from tenantry import schema
 from tenantry.emulator.bundles import Bundles, BundleUnavailable
 
@@ -506,7 +507,9 @@ async def test_signing_out_in_one_tab_empties_the_other(tab: Tab, web: Web) -> N
 # --- webhooks ---------------------------------------------------------------------------------------------------------
 
 
-def test_webhooks_in_disorder_end_in_what_clerk_has(web: Web) -> None:
+def test_webhooks_in_disorder_end_in_what_clerk_has_and_tell_each_who_joined_and_left_once(
+    web: Web, database: Database
+) -> None:
     deployment, clerk = web.deployment, web.deployment.clerk
     before = {each["id"] for each in deployment.control("GET", "/deliveries")["data"]}
     deployment.control("PUT", "/disorder", {"twice": 0.25, "late": 0.2, "swapped": 0.25, "lost": 0.25})
@@ -534,6 +537,8 @@ def test_webhooks_in_disorder_end_in_what_clerk_has(web: Web) -> None:
         deployment.control("POST", f"/deliveries/{delivery['id']}/resend", {})
     deployment.settle()
     assert deployment.mirrored_members() == deployment.true_members()
+    with database.connect(SUPERUSER) as connection:
+        Mirror(connection).check_feed()
 
 
 def test_a_delivery_that_clerk_has_not_signed_is_refused(web: Web) -> None:
