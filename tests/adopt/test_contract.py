@@ -102,7 +102,7 @@ def test_a_step_of_contract_that_fails_offers_no_way_back(database: Database) ->
     world = worlds.tracker(database)
     world.apply("isolate")
     with database.connect(OWNER) as owner:
-        run(owner, "alter table labels rename to marks")
+        run(owner, "alter table issue_labels drop constraint issue_labels_project_id_label_fkey")
     with pytest.raises(Exception, match="failed") as caught:
         world.apply("contract")
     assert "undo" not in str(caught.value)

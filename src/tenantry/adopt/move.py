@@ -126,9 +126,10 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
         move = record.read_move(connection)
         if move is None:  # whoever had the lock before has undone it
             raise nothing
-        tables = move.tables
+        tables, entries = move.tables, record.read(connection)
+        runner.require_undoable(entries)
         identity.require_names(connection, tables)
-        schema, entries = catalog.read(connection), record.read(connection)
+        schema = catalog.read(connection)
         if first != "isolate":
             news.require_free(schema, tables, [entry.step for entry in entries])
         report.switch_off(connection, schema, pace)  # it depends on the columns
