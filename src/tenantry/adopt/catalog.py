@@ -68,7 +68,10 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A foreign key. `on_delete` and `on_update` are clauses, empty for NO ACTION."""
+    """A foreign key. `on_delete` and `on_update` are clauses, empty for NO ACTION.
+
+    One that is not `enforced` the database knows nothing of: the models, or a person, say so. It has no name.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -78,6 +81,7 @@ class Reference:
     on_update: str = ""
     deferrable: str = ""
     full: bool = False
+    enforced: bool = True
 
 
 @dataclass(frozen=True, slots=True)

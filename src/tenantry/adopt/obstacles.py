@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import catalog
+from tenantry.adopt import catalog, references
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import Schema, Table
 from tenantry.adopt.keys import Keys
@@ -29,6 +29,7 @@ def list_problems(connection: psycopg.Connection[Any], plan: Plan, schema: Schem
             told += _check_rules(found[decision.table])
             told += _check_triggers(plan, schema, decision, found[decision.table])
             told += _check_keys(plan, schema, decision, found[decision.table])
+        told += references.list_problems(connection, schema, decision)
         problems += [f"{decision.table}: {problem}" for problem in told]
     return problems
 
@@ -50,6 +51,9 @@ def list_notices(connection: psycopg.Connection[Any], plan: Plan, schema: Schema
             f"{decision.table}: the materialized view {view} reads it, and goes on showing the rows of all tenants: "
             "revoke it from whoever works for one."
             for view in kinds["materialized"]
+        ]
+        notices += [
+            f"{decision.table}: {notice}" for notice in references.list_notices(connection, plan, schema, decision)
         ]
     return notices
 
