@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt.names import literal
+from tenantry.adopt.names import literal, plain, split
 
 if TYPE_CHECKING:
     import psycopg
@@ -149,6 +149,14 @@ class Schema:
         for table in self.tables.values():
             for reference in table.references:
                 found[reference.target].append((table, reference))
+        return found
+
+    @cached_property
+    def called(self) -> Mapping[str, list[Table]]:
+        """Tables by their names alone, without capitals and underscores."""
+        found: dict[str, list[Table]] = defaultdict(list)
+        for table in self.tables.values():
+            found[plain(split(table.name)[1]).lower().replace("_", "")].append(table)
         return found
 
 

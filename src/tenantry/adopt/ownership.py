@@ -8,7 +8,7 @@ that only the models declare counts as a foreign key; one that only a column's n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tenantry.adopt.catalog import Reference, Schema, Table
@@ -254,21 +254,21 @@ def _suggest(schema: Schema, table: Table, users: Source | None) -> list[Referen
     for column in table.columns:
         if column.name in odd or (column.name,) == table.primary_key or table.reference((column.name,)):
             continue
-        for target in schema.tables.values():
-            key = _key_named(plain(column.name).lower(), target, users)
+        for target, key in _named_by(schema, plain(column.name).lower(), users):
             there = target.column(key)
             if there and target.name != table.name and not target.refusal and are_comparable(column, there):
                 found.append(Reference("", (column.name,), target.name, (key,), enforced=False))
     return found
 
 
-def _key_named(column: str, target: Table, users: Source | None) -> str:
-    """The key that a column names, by its own name and that of the table."""
-    if users and target.name == users.table and _NAMES_USER.fullmatch(column):
-        return users.key
-    named = _NAMES_SOMETHING.fullmatch(column)
-    if named is None or len(target.primary_key) != 1:
-        return ""
-    one, table = (re.sub("_", "", name.lower()) for name in (named["what"], plain(split(target.name)[1])))
-    plurals = {one, f"{one}s", f"{one}es", f"{one[:-1]}ies"}
-    return target.primary_key[0] if table in plurals else ""
+def _named_by(schema: Schema, column: str, users: Source | None) -> Iterator[tuple[Table, str]]:
+    """Tables that a column could mean by its name, each with its key."""
+    if users and users.table in schema.tables and _NAMES_USER.fullmatch(column):
+        yield schema.tables[users.table], users.key
+        return
+    if named := _NAMES_SOMETHING.fullmatch(column):
+        one = named["what"].replace("_", "")
+        for name in (one, f"{one}s", f"{one}es", f"{one[:-1]}ies"):
+            for target in schema.called.get(name, ()):
+                if len(target.primary_key) == 1:
+                    yield target, target.primary_key[0]
