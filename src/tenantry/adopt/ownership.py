@@ -8,23 +8,20 @@ that only the models declare counts as a foreign key; one that only a column's n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tenantry.adopt.catalog import Reference, Schema, Table
 from tenantry.adopt.names import format_target, plain, split
-from tenantry.adopt.plan import Decision, Kind, Plan, Rows, Source, are_comparable
+from tenantry.adopt.plan import Decision, Kind, Plan, Rows, Source
 from tenantry.adopt.references import polymorphic
+from tenantry.adopt.suggestions import suggest
 
 _USERS = re.compile(r"(app_|auth_)?(users?|people|persons?|profiles?|accounts?|members?)")
 _ORGANIZATIONS = re.compile(
     r"(app_)?(org(anization|anisation)?s?|tenants?|workspaces?|companies|company|teams?|accounts?)"
 )
 _CLERK_COLUMN = re.compile(r"clerk(_?(user|org|organization))?_?id|external_id")
-_NAMES_SOMETHING = re.compile(r"(?P<what>.+?)_?(id|uuid)")
-_NAMES_USER = re.compile(
-    r"(app_?|auth_?)?(user|owner|author|creator|member|person|profile|account|created_?by)_?(id|uuid)?"
-)
 _LOOKUP_ROWS = 1_000
 
 
@@ -48,9 +45,9 @@ def propose(
     found: dict[str, Proposal] = {}
     for name, table in open_.items():
         if proposal := _by_itself(schema, table, rows, users, organizations):
-            found[name] = proposal
+            found[name] = _doubt(schema, table, proposal, users, organizations)
     while more := _by_reference(open_, found, users):
-        found |= more
+        found |= {name: _doubt(schema, open_[name], each, users, organizations) for name, each in more.items()}
     for name, table in open_.items():
         if name not in found:
             found[name] = _without_owner(schema, open_, table, users, organizations)
@@ -182,7 +179,7 @@ def _question(table: Table, reason: str, *choices: Decision) -> Proposal:
 def _is_looked_up(schema: Schema, table: Table, users: Source | None) -> bool:
     """Whether a table is a short list that others refer to, such as countries; it names no user."""
     names_user = any(c.holds for c in table.columns) or any(
-        users and reference.target == users.table for reference in _suggest(schema, table, users)
+        users and reference.target == users.table for reference in suggest(schema, table, users)
     )
     return bool(schema.referring[table.name]) and table.rows < _LOOKUP_ROWS and not names_user
 
@@ -226,7 +223,7 @@ def _lead(target: Decision, reference: Reference, name: str, users: Source | Non
 def _without_owner(
     schema: Schema, tables: Mapping[str, Table], table: Table, users: Source | None, organizations: Source | None
 ) -> Proposal:
-    suggested = _suggest(schema, table, users)
+    suggested = suggest(schema, table, users)
     named = [way for r in suggested if (way := _suggestion(table, r, users, organizations))]
     if kinds := polymorphic(table):
         told = f"{', '.join(sorted(kinds))} refers to one of several tables, by name"
@@ -235,9 +232,29 @@ def _without_owner(
             if r.target != table.name and not tables[r.target].refusal] if table.references else []  # fmt: skip
     reason = "its foreign keys lead in a circle, or to nobody" if ways else "nothing says whose its rows are"
     if named and not ways:
-        told = ", ".join(f"{way.column[0]} of {way.refers_to}" for way in named)
-        reason = f"no foreign key says whose its rows are; by name and type could {told}"
+        reason = f"no foreign key says whose its rows are; by name and type could {_listing(named)}"
     return _question(table, reason, *ways, *named, *_shared(table))
+
+
+def _doubt(
+    schema: Schema, table: Table, proposal: Proposal, users: Source | None, organizations: Source | None
+) -> Proposal:
+    """A question instead, where by their names other columns could say whose the rows are just as well."""
+    decision = proposal.decision
+    reference = table.reference(decision.column)
+    of_organization = organizations and reference and reference.target == organizations.table
+    if decision.tenant not in ("owner", "reference") or reference is None or of_organization:
+        return proposal
+    others = []
+    for suggested in suggest(schema, table, users):
+        target = schema.tables[suggested.target]
+        is_list = not target.references and _is_looked_up(schema, target, users)
+        is_source = target.name in (source.table for source in (users, organizations) if source)
+        if (is_source or not is_list) and (way := _suggestion(table, suggested, users, organizations)):
+            others.append(way)
+    if not others:
+        return proposal
+    return _question(table, f"{proposal.reason}; by name and type so could {_listing(others)}", decision, *others)
 
 
 def _suggestion(
@@ -248,27 +265,5 @@ def _suggestion(
     return _along("owner" if users and reference.target == users.table else "reference", table.name, reference)
 
 
-def _suggest(schema: Schema, table: Table, users: Source | None) -> list[Reference]:
-    """What columns could refer to, by their names: `article_id` to the key, of the same type, of a table `articles`."""
-    found, odd = [], polymorphic(table)
-    for column in table.columns:
-        if column.name in odd or (column.name,) == table.primary_key or table.reference((column.name,)):
-            continue
-        for target, key in _named_by(schema, plain(column.name).lower(), users):
-            there = target.column(key)
-            if there and target.name != table.name and not target.refusal and are_comparable(column, there):
-                found.append(Reference("", (column.name,), target.name, (key,), enforced=False))
-    return found
-
-
-def _named_by(schema: Schema, column: str, users: Source | None) -> Iterator[tuple[Table, str]]:
-    """Tables that a column could mean by its name, each with its key."""
-    if users and users.table in schema.tables and _NAMES_USER.fullmatch(column):
-        yield schema.tables[users.table], users.key
-        return
-    if named := _NAMES_SOMETHING.fullmatch(column):
-        one = named["what"].replace("_", "")
-        for name in (one, f"{one}s", f"{one}es", f"{one[:-1]}ies"):
-            for target in schema.called.get(name, ()):
-                if len(target.primary_key) == 1:
-                    yield target, target.primary_key[0]
+def _listing(ways: list[Decision]) -> str:
+    return ", ".join(f"{way.column[0]} of {way.refers_to}" if way.refers_to else way.column[0] for way in ways)
