@@ -14,7 +14,7 @@ TENANT = ""
 @dataclass(frozen=True, slots=True)
 class Node:
     """A table, and the one above it that its rows get their tenant from: `TENANT` where they have it at first hand,
-    None where they get none. `how` is the column they get it by; of the users' table, where a user's rows go.
+    None where they get none. `how` is the column they get it by; of the users' table, what says where a user's rows go.
     """
 
     table: str
@@ -34,7 +34,8 @@ def _node(plan: Plan, schema: Schema, decision: Decision) -> Node:
     name, table = decision.table, schema.tables.get(decision.table)
     rows = table.rows if table else 0
     if plan.users and plan.users.table == name and not decision.is_owned:
-        return Node(name, decision.tenant, TENANT, plan.rows.to, places=True, rows=rows)
+        how = plan.rows.column if plan.rows.to == "column" else plan.rows.to
+        return Node(name, decision.tenant, TENANT, how, places=True, rows=rows)
     if not decision.is_owned:
         return Node(name, decision.tenant, rows=rows)
     reference = reference_of(schema, decision) if table else None
