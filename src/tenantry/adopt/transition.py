@@ -296,9 +296,7 @@ class Transition:
     def _reason_for_none(self) -> str:
         if not self.decision.refers_to:
             return "nobody was found to own them"
-        return f"their {listing(self.decision.column)} is null, or in no row of {self.decision.refers_to}".replace(
-            "{", "{{"
-        ).replace("}", "}}")
+        return f"their {listing(self.decision.column)} is null, or in no row of {self.decision.refers_to}"
 
     def _not_null_name(self) -> str:
         return quote(shorten(self._name[1], self.column.name, "is", "there"))
