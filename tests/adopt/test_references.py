@@ -263,7 +263,7 @@ def test_a_column_that_refers_to_several_tables_is_refused_where_it_does(blog: W
         (replace(COMMENTS, column=("text",)), "text is text, and id of public.articles is bigint: give them one type."),
         (replace(COMMENTS, refers_to="public.comments (id)"), "article_id refers to the same table"),
         (replace(COMMENTS, refers_to="public.users (id)"), "refers to public.users, whose rows get no tenant."),
-        (replace(COMMENTS, refers_to=""), "no foreign key is on article_id: say what it refers to, refers_to = "),
+        (replace(COMMENTS, refers_to=""), "no foreign key is on article_id. Say what it refers to: refers_to = "),
         (replace(COMMENTS, tenant="organization"), 'refers_to goes with tenant = "owner" or "reference"'),
         (replace(COMMENTS, tenant="owner"), "article_id refers to public.articles (id), and the users' key"),
     ],

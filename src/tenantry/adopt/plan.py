@@ -224,7 +224,7 @@ def _check_kind(plan: Plan, schema: Schema, table: Table, decision: Decision) ->
     if decision.tenant == "reference":
         parent = plan.of(reference.target) if reference else None
         if reference is None:
-            return [f'no foreign key is on {named}: say what it refers to, refers_to = "schema.table (column)".']
+            return [f'no foreign key is on {named}. Say what it refers to: refers_to = "schema.table (column)".']
         if reference.target == table.name:
             return [f"{named} refers to the same table, whose rows would get their tenant from each other."]
         if parent is None or not parent.is_owned:
