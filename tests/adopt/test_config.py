@@ -9,11 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tenantry.adopt import config
+from tenantry.adopt.names import format_target, quote
 from tenantry.adopt.ownership import Proposal
 from tenantry.adopt.plan import KINDS, PLACES, Decision, Plan, Rows, Source
 from tenantry.errors import ConfigurationError
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
+tables = st.builds(lambda space, name: f"{quote(space)}.{quote(name)}", words, words)
 organizations = st.from_regex(r"org_[a-z0-9]{1,6}", fullmatch=True)
 decisions = st.builds(
     Decision,
@@ -23,6 +25,7 @@ decisions = st.builds(
     mode=st.sampled_from(["", "read", "write", "none"]),
     keep=st.lists(words, max_size=2).map(tuple),
     triggers=st.sampled_from(["", "fire"]),
+    refers_to=st.just("") | st.builds(format_target, tables, st.tuples(words.map(quote))),
 )
 sources = st.builds(Source, table=words, key=words, clerk_id=st.just("") | words, csv=st.just("") | words)
 rows = st.builds(
@@ -86,6 +89,7 @@ column = "author_id"
         ('tenant = "owner"', "", 9, "tenant is missing"),
         ('column = "author_id"', "column = [1]", 11, "column is a text, or a list of texts."),
         ('column = "author_id"', 'colum = "author_id"', 11, '"colum" is not known here'),
+        ('tenant = "owner"', 'refers_to = "users"\ntenant = "owner"', 10, "refers_to is a table and its key: "),
         ("[users]", "[user]", 4, '"user" is not known here'),
     ],
 )

@@ -73,6 +73,38 @@ def test_two_ways_to_an_owner_are_a_question_with_both_as_choices() -> None:
     assert [choice.column for choice in found["comments"].choices] == [("article_id",), ("author_id",)]
 
 
+def test_a_column_whose_name_leads_elsewhere_makes_it_a_question() -> None:
+    """With a foreign key in its place there would be two ways, too."""
+    articles = table("articles", refers={"author_id": "users"})
+    comments = table("comments", refers={"author_id": "users"})
+    comments = replace(comments, columns=(*comments.columns, Column("article_id", "bigint")))
+    found = proposed(USERS, articles, comments)
+    assert told(found["articles"]) == ("owner", "author_id", "certain")
+    assert (
+        found["comments"].reason
+        == "author_id names its user; by name and type so could article_id of public.articles (id)"
+    )
+    assert [choice.column for choice in found["comments"].choices] == [("author_id",), ("article_id",)]
+    votes = table("votes", refers={"article_id": "articles"})
+    votes = replace(votes, columns=(*votes.columns, Column("user_id", "bigint")))
+    assert told(proposed(USERS, articles, votes)["votes"])[2] == "question"
+
+
+def test_a_table_called_as_a_column_is_comes_before_the_users() -> None:
+    notes = table("notes", refers={"account_id": "accounts", "created_by": "users"})
+    found = proposed(USERS, table("accounts"), replace(notes, references=()))
+    ways = [(way.tenant, way.refers_to) for way in found["notes"].choices if way.refers_to]
+    assert ways == [("reference", "public.accounts (id)"), ("owner", "public.users (id)")]
+
+
+def test_a_column_whose_name_leads_to_a_short_list_or_another_type_is_no_doubt() -> None:
+    articles = table("articles", refers={"author_id": "users", "country_id": "countries"})
+    comments = table("comments", "article_id", refers={"author_id": "users"})
+    comments = replace(comments, columns=(*comments.columns, Column("country_id", "integer")))
+    found = proposed(USERS, table("countries", rows=200), articles, comments)
+    assert told(found["comments"]) == ("owner", "author_id", "certain")
+
+
 def test_what_depends_on_a_question_is_one() -> None:
     found = proposed(
         USERS,

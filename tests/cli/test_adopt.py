@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -92,6 +93,79 @@ def test_the_plan_is_shown_as_a_picture_and_as_json(place: Place) -> None:
     assert '-- "author_id" -->' in picture
     told = json.loads(place.adopt("plan", "--json").stdout)
     assert told["proposals"]["public.comments"]["confidence"] == "question"
+
+
+def test_the_plan_is_drawn_into_a_file(place: Place) -> None:
+    drawn = place.adopt("plan", "--svg", "owners.svg")
+    assert (drawn.returncode, drawn.stdout) == (0, "Wrote owners.svg.\n"), drawn.stderr
+    root = ElementTree.fromstring((place.folder / "owners.svg").read_text(encoding="utf-8"))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "articles" in [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    both = place.adopt("plan", "--graph", "--svg", "owners.svg")
+    assert both.stdout.startswith("graph LR\n")
+    assert "nowhere/owners.svg cannot be written." in place.adopt("plan", "--svg", "nowhere/owners.svg").stderr
+
+
+MODELS = """\
+import sqlalchemy as sa
+
+print("the app starts")
+metadata = sa.MetaData()
+sa.Table("users", metadata, sa.Column("id", sa.BigInteger, primary_key=True))
+sa.Table("articles", metadata, sa.Column("id", sa.BigInteger, primary_key=True),
+         sa.Column("author_id", sa.BigInteger, sa.ForeignKey("users.id")))
+sa.Table("likes", metadata, sa.Column("article_id", sa.BigInteger, sa.ForeignKey("articles.id")))
+"""
+
+
+def test_the_models_say_what_the_database_does_not(place: Place) -> None:
+    (place.folder / "shop").mkdir()
+    (place.folder / "shop" / "models.py").write_text(MODELS)
+    with place.database.connect(OWNER) as owner:
+        run(
+            owner,
+            "alter table articles drop constraint articles_author_id_fkey",
+            "drop table comments, follows, drafts",
+        )
+    planned = place.adopt("plan", "--metadata", "models:metadata", "--app-dir", "shop")
+    assert (
+        "public.articles  owner author_id -> public.users (id)\n  likely: author_id names its user: the models say so"
+        in (planned.stdout)
+    )
+    assert "The models have likes, and the database does not." in planned.stdout
+    assert "The database has public.tags, and the models do not." in planned.stdout
+    tables = tomllib.loads(place.plan.read_text(encoding="utf-8"))["tables"]
+    assert tables["public.articles"] == {"tenant": "owner", "column": "author_id", "refers_to": "public.users (id)"}
+    told = json.loads(place.adopt("plan", "--metadata", "models:metadata", "--app-dir", "shop", "--json").stdout)
+    assert "The models have likes, and the database does not." in told["models"]
+    assert place.adopt("apply").returncode == 0
+    assert place.adopt("verify").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "sentence"),
+    [
+        ("x = 1", "models:x", "'models:x' is a int, and has no MetaData."),
+        ("import os\nx = os.environ['NO_SUCH']", "models:x", "models.py, line 2: x = os.environ['NO_SUCH']"),
+    ],
+)
+def test_models_that_cannot_be_read_are_a_sentence(place: Place, module: str, name: str, sentence: str) -> None:
+    (place.folder / "models.py").write_text(module)
+    planned = place.adopt("plan", "--metadata", name)
+    assert planned.returncode == 2
+    assert "Traceback" not in planned.stderr
+    assert not place.plan.exists()
+    assert sentence in planned.stderr
+
+
+def test_without_sqlalchemy_nothing_but_models_is_missing(place: Place) -> None:
+    (place.folder / "sqlalchemy.py").write_text("raise ModuleNotFoundError('gone', name='sqlalchemy')")
+    (place.folder / "models.py").write_text("metadata = 1")
+    planned = place.adopt("plan", "--metadata", "models:metadata")
+    assert (
+        "'--metadata' needs the package 'sqlalchemy'.\nHint: Run: pip install 'tenantry[sqlalchemy]'" in planned.stderr
+    )
+    assert "public.articles  owner author_id" in place.adopt("plan").stdout
 
 
 def test_a_plan_by_a_column_names_its_values_for_a_person_to_fill_in(place: Place) -> None:

@@ -28,6 +28,9 @@ from reconciling import World as Clerk
 from reconciling import clerk_world
 from signer import ISSUER, Signer, claims_v2
 from snippets import ROOT, blocks
+from tenantry.adopt import config, graph, ownership, svg
+from tenantry.adopt.catalog import Column, Index, Reference, Schema, Table
+from tenantry.adopt.plan import Rows
 
 PAGE = "docs/adopt.md"
 APP = ROOT / "tests" / "adopt" / "app"
@@ -168,7 +171,7 @@ def make_tables(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_page_moves_its_app_while_it_serves(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     [prepare, plan, organizations, again, apply, undo, reapply, watch, isolate, contract] = blocks(PAGE, "console")
-    [rows] = blocks(PAGE, "toml")
+    [_, rows] = blocks(PAGE, "toml")
     proposed, _ = blocks(PAGE, "text")
     signer = Signer(walk.clerk.emulator.instance.id)
     async with walk.serve("before", signer, monkeypatch) as old:
@@ -253,6 +256,34 @@ async def test_the_page_tells_what_is_found_of_organizations_by_hand(database: D
     _, told = blocks(PAGE, "text")
     for lines in re.findall(r"^\S.*\n  .*$", told, re.MULTILINE):
         assert lines in output.decode()
+
+
+def test_the_page_shows_how_a_reference_is_named() -> None:
+    [named, _] = blocks(PAGE, "toml")
+    [decision] = config.parse(named).decisions
+    assert (decision.tenant, decision.refers_to) == ("reference", "public.articles (id)")
+
+
+def test_the_page_shows_the_picture_that_is_drawn() -> None:
+    """To draw it anew, write what is compared here into the file."""
+
+    def table(name: str, rows: int, key: str = "id", **refers: str) -> Table:
+        columns = (Column(key, "integer", True), *(Column(column, "integer", True) for column in refers))
+        keys = (Index(f"{name}_pkey", (key,), unique=True, primary=True),)
+        references = tuple(Reference(f"{c}_fkey", (c,), f"public.{to}", ("id",)) for c, to in refers.items())
+        return Table(f"public.{name}", "owner", columns, keys, references, rows=rows)
+
+    tables = [
+        table("users", 240),
+        table("priorities", 3, key="name"),
+        table("projects", 1_900, owner_id="users"),
+        table("tasks", 31_400, project_id="projects", priority="priorities"),
+    ]
+    schema = Schema({each.name: each for each in tables})
+    plan, _ = ownership.propose(schema, Rows(to="column", column="company"))
+    [shown] = blocks(PAGE, "mermaid")
+    assert graph.mermaid(plan, schema) == shown
+    assert svg.draw(plan, schema) == (ROOT / "docs" / "images" / "adopt.svg").read_text(encoding="utf-8")
 
 
 def test_the_page_names_every_option() -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt.names import literal
+from tenantry.adopt.names import literal, plain, split
 
 if TYPE_CHECKING:
     import psycopg
@@ -89,7 +89,10 @@ class Index:
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A foreign key. `on_delete` and `on_update` are clauses, empty for NO ACTION; `odd` is one that means something it
-    could not mean with the tenant in it."""
+    could not mean with the tenant in it.
+
+    One that is not `enforced` the database knows nothing of: the models, or a person, say so. It has no name.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -101,6 +104,7 @@ class Reference:
     odd: bool = False
     validated: bool = True
     comment: str = ""
+    enforced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,14 @@ class Schema:
         for table in self.tables.values():
             for reference in table.references:
                 found[reference.target].append((table, reference))
+        return found
+
+    @cached_property
+    def called(self) -> Mapping[str, list[Table]]:
+        """Tables by their names alone, without capitals and underscores."""
+        found: dict[str, list[Table]] = defaultdict(list)
+        for table in self.tables.values():
+            found[plain(split(table.name)[1]).lower().replace("_", "")].append(table)
         return found
 
 

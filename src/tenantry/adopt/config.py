@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tenantry.adopt.names import plain
+from tenantry.adopt.names import format_target, parse_target, plain
 from tenantry.adopt.ownership import Proposal
 from tenantry.adopt.plan import KINDS, PLACES, Decision, Plan, Rows, Source
 from tenantry.errors import ConfigurationError
@@ -19,7 +19,7 @@ FILE = "adopt.toml"
 
 _ROWS = ("to", "organization", "column", "by", "organizations", "csv", "rest")
 _SOURCE = ("table", "key", "clerk_id", "email", "csv")
-_TABLE = ("tenant", "column", "mode", "keep", "triggers")
+_TABLE = ("tenant", "column", "refers_to", "mode", "keep", "triggers")
 _TOP = ("rows", "users", "organizations", "tables")
 
 _HEAD = """\
@@ -44,6 +44,7 @@ _TABLES_HELP = """\
 #          "column"        the organization whose Clerk id `column` holds already: nothing is moved
 #          "shared"        nobody's; mode = "read", "write" or "none" is what tenants may do
 #          "undecided"     you have to say
+# refers_to = "public.articles (id)" says what `column` refers to, where no foreign key does.
 # keep = ["articles_slug_key"] leaves a key, or a foreign key, across tenants.
 """
 
@@ -85,8 +86,9 @@ def _source(source: Source) -> dict[str, Any]:
 
 def _decision(decision: Decision) -> dict[str, Any]:
     column = decision.column[0] if len(decision.column) == 1 else list(decision.column)
-    told = {"tenant": decision.tenant, "column": column, "mode": decision.mode, "keep": list(decision.keep)}
-    return {name: value for name, value in {**told, "triggers": decision.triggers}.items() if value}
+    told = {"tenant": decision.tenant, "column": column, "refers_to": decision.refers_to, "mode": decision.mode}
+    told |= {"keep": list(decision.keep), "triggers": decision.triggers}
+    return {name: value for name, value in told.items() if value}
 
 
 def _section(name: str, values: Mapping[str, Any]) -> str:
@@ -196,7 +198,18 @@ class _Reader:
         if triggers not in ("", "fire"):
             self._mistake(section, "triggers", f'triggers is "fire" or left out, not "{triggers}".')
         column, keep = self._texts(told, section, "column"), self._texts(told, section, "keep")
-        return Decision(table, tenant, column, self._text(told, section, "mode"), keep, triggers)
+        mode, refers_to = self._text(told, section, "mode"), self._target(told, section)
+        return Decision(table, tenant, column, mode, keep, triggers, refers_to)
+
+    def _target(self, told: Mapping[str, Any], section: str) -> str:
+        text = self._text(told, section, "refers_to")
+        if not text:
+            return ""
+        try:
+            return format_target(*parse_target(text))
+        except ValueError:
+            self._mistake(section, "refers_to", 'refers_to is a table and its key: "public.articles (id)".')
+            return ""
 
     def _section(self, told: Mapping[str, Any], name: str, above: str = "") -> dict[str, Any]:
         section = told.get(name, {})

@@ -32,6 +32,22 @@ def split(table: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
+_NAME = r'(?:"(?:[^"]|"")+"|[^\s".,()]+)'
+_TARGET = re.compile(rf"({_NAME}\.{_NAME})\s*\(\s*({_NAME}(?:\s*,\s*{_NAME})*)\s*\)")
+
+
+def parse_target(text: str) -> tuple[str, tuple[str, ...]]:
+    """Table and columns of a reference: `public.issues (project_id, number)`. Raises ValueError."""
+    match = _TARGET.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no table with its columns")
+    return match[1], tuple(re.findall(_NAME, match[2]))
+
+
+def format_target(table: str, columns: tuple[str, ...]) -> str:
+    return f"{table} ({listing(columns)})"
+
+
 def shorten(*parts: str) -> str:
     """One name of several, unquoted; where it is too long its end is a hash of the whole."""
     name = "_".join(map(plain, parts))

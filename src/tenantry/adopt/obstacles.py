@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import catalog, functions
+from tenantry.adopt import catalog, functions, references
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import Dependant, Schema, Table
 from tenantry.adopt.functions import Function
@@ -32,6 +32,7 @@ def list_problems(connection: psycopg.Connection[Any], plan: Plan, schema: Schem
             told += _check_triggers(plan, schema, decision, found[decision.table])
             told += _check_rows(plan, schema, decision, found[decision.table], written)
             told += _check_keys(plan, schema, decision, found[decision.table])
+        told += references.list_problems(connection, schema, decision)
         problems += [f"{decision.table}: {problem}" for problem in told]
     return problems
 
@@ -56,6 +57,7 @@ def list_notices(connection: psycopg.Connection[Any], plan: Plan, schema: Schema
         ]
         told = [*_tell_of_rows(decision, column, kinds, written), *_tell_of_writes(plan, decision, written)]
         told += _tell_of_keys(Keys(plan, schema, decision))
+        told += references.list_notices(connection, plan, schema, decision)
         notices += [f"{decision.table}: {notice}" for notice in told]
     return notices
 

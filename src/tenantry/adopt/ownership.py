@@ -1,7 +1,8 @@
 """Proposes whose the rows of each table are, with the reason; what is not clear becomes a question, not a guess.
 
 A table belongs to whom its own column names, an organization before a user; else to whom the one foreign key leads
-that ends in a table which belongs to somebody. Where two ways lead to an owner, a person has to choose.
+that ends in a table which belongs to somebody. Where two ways lead to an owner, a person has to choose. A reference
+that only the models declare counts as a foreign key; one that only a column's name tells of is no more than a choice.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tenantry.adopt.catalog import Reference, Schema, Table
-from tenantry.adopt.names import plain, split
-from tenantry.adopt.plan import Decision, Plan, Rows, Source
+from tenantry.adopt.names import format_target, plain, split
+from tenantry.adopt.plan import Decision, Kind, Plan, Rows, Source
+from tenantry.adopt.references import polymorphic
+from tenantry.adopt.suggestions import suggest
 
 _USERS = re.compile(r"(app_|auth_)?(users?|people|persons?|profiles?|accounts?|members?)")
 _ORGANIZATIONS = re.compile(
@@ -42,12 +45,12 @@ def propose(
     found: dict[str, Proposal] = {}
     for name, table in open_.items():
         if proposal := _by_itself(schema, table, rows, users, organizations):
-            found[name] = proposal
+            found[name] = _doubt(schema, table, proposal, users, organizations)
     while more := _by_reference(open_, found, users):
-        found |= more
+        found |= {name: _doubt(schema, open_[name], each, users, organizations) for name, each in more.items()}
     for name, table in open_.items():
         if name not in found:
-            found[name] = _without_owner(open_, table)
+            found[name] = _without_owner(schema, open_, table, users, organizations)
     decisions = tuple(found[name].decision for name in sorted(found))
     return Plan(rows, decisions, users, organizations), found
 
@@ -123,7 +126,7 @@ def _by_itself(
         ways += [_way(table, r, organizations) for r in table.references if r.target == organizations.table]
     if ways:
         return _choose(table, ways, "names its organization")
-    if not table.references and _is_looked_up(schema, table):
+    if not table.references and _is_looked_up(schema, table, users):
         return Proposal(Decision(name, "shared", mode="read"), "few rows that others refer to, and of nobody", "likely")
     if rows.to == "organization" and table.references:
         return Proposal(Decision(name, "organization"), "all rows so far are one organization's", "likely")
@@ -131,7 +134,7 @@ def _by_itself(
         return _question(table, "nothing says whose its rows are", Decision(name, "organization"), *_shared(table))
     ways = []
     if users and users.table:
-        ways = [Decision(name, "owner", r.columns) for r in table.references if r.target == users.table]
+        ways = [_along("owner", name, r) for r in table.references if r.target == users.table]
     elif users:
         ways = [Decision(name, "owner", (c.name,)) for c in table.columns if c.holds == "user"]
     if not ways or _parents(table, users):
@@ -151,7 +154,12 @@ def _of_organizations(table: Table, organizations: Source) -> Decision:
 
 def _way(table: Table, reference: Reference, organizations: Source) -> Decision:
     by_clerk_id = organizations.clerk_id == reference.target_columns[0] and len(reference.columns) == 1
-    return Decision(table.name, "column" if by_clerk_id else "owner", reference.columns)
+    return Decision(table.name, "column", reference.columns) if by_clerk_id else _along("owner", table.name, reference)
+
+
+def _along(tenant: Kind, name: str, reference: Reference) -> Decision:
+    told = "" if reference.enforced else format_target(reference.target, reference.target_columns)
+    return Decision(name, tenant, reference.columns, refers_to=told)
 
 
 def _parents(table: Table, users: Source | None) -> list[Reference]:
@@ -165,6 +173,8 @@ def _choose(table: Table, ways: list[Decision], reason: str) -> Proposal:
     column = table.column(ways[0].column[0])
     optional = column is not None and not column.not_null
     told = f"{', '.join(ways[0].column)} {reason}" + (", where it is not null" if optional else "")
+    if ways[0].refers_to:
+        return Proposal(ways[0], f"{told}: the models say so, the database does not see to it", "likely")
     return Proposal(ways[0], told, "likely" if optional else "certain")
 
 
@@ -172,9 +182,12 @@ def _question(table: Table, reason: str, *choices: Decision) -> Proposal:
     return Proposal(Decision(table.name, "undecided"), reason, "question", choices)
 
 
-def _is_looked_up(schema: Schema, table: Table) -> bool:
+def _is_looked_up(schema: Schema, table: Table, users: Source | None) -> bool:
     """Whether a table is a short list that others refer to, such as countries; it names no user."""
-    return bool(schema.referring[table.name]) and table.rows < _LOOKUP_ROWS and not any(c.holds for c in table.columns)
+    names_user = any(c.holds for c in table.columns) or any(
+        users and reference.target == users.table for reference in suggest(schema, table, users)
+    )
+    return bool(schema.referring[table.name]) and table.rows < _LOOKUP_ROWS and not names_user
 
 
 def _shared(table: Table) -> list[Decision]:
@@ -207,23 +220,56 @@ def _by_reference(
 def _lead(target: Decision, reference: Reference, name: str, users: Source | None) -> Decision | None:
     if users and target.table == users.table:
         return Decision(name, "owner", reference.columns)
-    return None if target.tenant == "shared" else Decision(name, "reference", reference.columns)
+    return None if target.tenant == "shared" else _along("reference", name, reference)
 
 
 # --- of nobody --------------------------------------------------------------------------------------------------------
 
 
-def _without_owner(tables: Mapping[str, Table], table: Table) -> Proposal:
-    if polymorphic := _polymorphic(table):
-        return _question(table, f"{polymorphic} refers to one of several tables, by name", *_shared(table))
-    ways = [Decision(table.name, "reference", r.columns) for r in table.references
+def _without_owner(
+    schema: Schema, tables: Mapping[str, Table], table: Table, users: Source | None, organizations: Source | None
+) -> Proposal:
+    suggested = suggest(schema, table, users)
+    named = [way for r in suggested if (way := _suggestion(table, r, users, organizations))]
+    if kinds := polymorphic(table):
+        told = f"{', '.join(sorted(kinds))} refers to one of several tables, by name"
+        return _question(table, told, *named, *_shared(table))
+    ways = [_along("reference", table.name, r) for r in table.references
             if r.target != table.name and not tables[r.target].refusal] if table.references else []  # fmt: skip
     reason = "its foreign keys lead in a circle, or to nobody" if ways else "nothing says whose its rows are"
-    return _question(table, reason, *ways, *_shared(table))
+    if named and not ways:
+        reason = f"no foreign key says whose its rows are; by name and type could {_listing(named)}"
+    return _question(table, reason, *ways, *named, *_shared(table))
 
 
-def _polymorphic(table: Table) -> str:
-    names = {plain(c.name) for c in table.columns}
-    return next(
-        (f"{name[:-5]}_id" for name in sorted(names) if name.endswith("_type") and f"{name[:-5]}_id" in names), ""
-    )
+def _doubt(
+    schema: Schema, table: Table, proposal: Proposal, users: Source | None, organizations: Source | None
+) -> Proposal:
+    """A question instead, where by their names other columns could say whose the rows are just as well."""
+    decision = proposal.decision
+    reference = table.reference(decision.column)
+    of_organization = organizations and reference and reference.target == organizations.table
+    if decision.tenant not in ("owner", "reference") or reference is None or of_organization:
+        return proposal
+    others = []
+    for suggested in suggest(schema, table, users):
+        target = schema.tables[suggested.target]
+        is_list = not target.references and _is_looked_up(schema, target, users)
+        is_source = target.name in (source.table for source in (users, organizations) if source)
+        if (is_source or not is_list) and (way := _suggestion(table, suggested, users, organizations)):
+            others.append(way)
+    if not others:
+        return proposal
+    return _question(table, f"{proposal.reason}; by name and type so could {_listing(others)}", decision, *others)
+
+
+def _suggestion(
+    table: Table, reference: Reference, users: Source | None, organizations: Source | None
+) -> Decision | None:
+    if organizations and reference.target == organizations.table:
+        return _way(table, reference, organizations)
+    return _along("owner" if users and reference.target == users.table else "reference", table.name, reference)
+
+
+def _listing(ways: list[Decision]) -> str:
+    return ", ".join(f"{way.column[0]} of {way.refers_to}" if way.refers_to else way.column[0] for way in ways)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from tenantry.adopt.catalog import Schema, Table
+from tenantry.adopt.catalog import Column, Reference, Schema, Table
+from tenantry.adopt.names import format_target, parse_target
 from tenantry.errors import ConfigurationError
 
 Kind = Literal["owner", "reference", "organization", "column", "shared", "undecided"]
@@ -25,7 +27,7 @@ class Decision:
     """Whose the rows of a table are.
 
     owner         of the user, or of the app's own organization, that `column` names
-    reference     of whose the row is that the foreign key of `column` refers to
+    reference     of whose the row is that `column` refers to, by a foreign key or as `refers_to` says
     organization  all of one organization's: the one in [rows]
     column        of the organization whose Clerk id is in `column` already
     shared        nobody's: `mode` says whether tenants may read it, write it too, or neither
@@ -38,6 +40,7 @@ class Decision:
     mode: str = ""
     keep: tuple[str, ...] = ()  # keys and foreign keys that stay as they are
     triggers: str = ""  # `fire`: the app's own triggers may run for each row that gets its tenant
+    refers_to: str = ""  # what `column` refers to, where no foreign key says so: `public.articles (id)`
 
     @property
     def is_owned(self) -> bool:
@@ -97,9 +100,8 @@ class Plan:
 
     def source(self, schema: Schema, decision: Decision) -> Source | None:
         """What the column of an `owner` decision names: users or organizations."""
-        table = schema.tables[decision.table]
-        reference = table.reference(decision.column)
-        target = reference.target if reference else table.name
+        reference = reference_of(schema, decision)
+        target = reference.target if reference else decision.table
         if self.organizations and self.organizations.table == target:
             return self.organizations
         return self.users
@@ -152,11 +154,19 @@ def sort(plan: Plan, schema: Schema) -> list[Decision]:
     return ordered
 
 
+def reference_of(schema: Schema, decision: Decision) -> Reference | None:
+    """What the column of a decision refers to: by a foreign key, else as the plan says."""
+    enforced = schema.tables[decision.table].reference(decision.column)
+    if enforced or not decision.refers_to:
+        return enforced
+    return Reference("", decision.column, *parse_target(decision.refers_to), enforced=False)
+
+
 def parent_of(schema: Schema, decision: Decision) -> str | None:
     """The table that a table gets its tenant from."""
     if decision.tenant != "reference":
         return None
-    reference = schema.tables[decision.table].reference(decision.column)
+    reference = reference_of(schema, decision)
     return reference.target if reference else None
 
 
@@ -183,7 +193,7 @@ def _check_table(plan: Plan, schema: Schema, table: Table, decision: Decision) -
         return [f"it has no column {', '.join(missing)}."]
     if decision.tenant == "shared":
         return [] if decision.mode in MODES else [f'mode is one of {", ".join(MODES)}, not "{decision.mode}".']
-    problems = _check_kind(plan, schema, table, decision)
+    problems = check_target(schema, table, decision) or _check_kind(plan, schema, table, decision)
     if table.refusal:
         problems.append(f"its rows can have no tenant, because {table.refusal}: share it, with mode none if need be.")
     column = tenant_column(plan, schema, decision)
@@ -210,11 +220,11 @@ def _check_kind(plan: Plan, schema: Schema, table: Table, decision: Decision) ->
         return [] if plan.rows.organization else ["the organization it goes to is not named in [rows]."]
     if not decision.column:
         return ["it says no column."]
-    reference = table.reference(decision.column)
+    reference = reference_of(schema, decision)
     if decision.tenant == "reference":
         parent = plan.of(reference.target) if reference else None
         if reference is None:
-            return [f"no foreign key is on {named}."]
+            return [f'no foreign key is on {named}. Say what it refers to: refers_to = "schema.table (column)".']
         if reference.target == table.name:
             return [f"{named} refers to the same table, whose rows would get their tenant from each other."]
         if parent is None or not parent.is_owned:
@@ -229,12 +239,55 @@ def _check_kind(plan: Plan, schema: Schema, table: Table, decision: Decision) ->
     source = plan.source(schema, decision)
     if source is None:
         return ["adopt.toml has no [users]."]
-    if source.table and not (
+    if (source.table or decision.refers_to) and not (
         (source.table == table.name and decision.column == (source.key,))
         or (reference and reference.target == source.table and reference.target_columns == (source.key,))
     ):
+        if reference and not reference.enforced:
+            key = format_target(source.table, (source.key,)) if source.table else "of no table"
+            return [f"{named} refers to {decision.refers_to}, and the users' key in adopt.toml is {key}."]
         return [f"{named} is no foreign key to {source.table} ({source.key})."]
     return []
+
+
+def check_target(schema: Schema, table: Table, decision: Decision) -> list[str]:
+    """Whether each row can refer to one row at most of what the plan says it does."""
+    if not decision.refers_to:
+        return []
+    if decision.tenant not in ("owner", "reference"):
+        return [f'refers_to goes with tenant = "owner" or "reference", not "{decision.tenant}".']
+    name, columns = parse_target(decision.refers_to)
+    target, named = schema.tables.get(name), format_target(name, columns)
+    if target is None:
+        return [f"it refers to {named}, which is not in the database."]
+    if missing := [column for column in columns if target.column(column) is None]:
+        return [f"it refers to {named}, and that has no column {', '.join(missing)}."]
+    if len(columns) != len(decision.column):
+        return [f"{', '.join(decision.column) or 'no column'} cannot refer to {named}: as many columns on either side."]
+    enforced = table.reference(decision.column)
+    if enforced and (enforced.target, enforced.target_columns[-len(columns) :]) != (name, columns):
+        return [f"{', '.join(decision.column)} refers to {enforced.target} by the foreign key {enforced.name}."]
+    differing = [
+        f"{ours} is {here.type}, and {theirs} of {name} is {there.type}: give them one type."
+        for ours, theirs in zip(decision.column, columns, strict=True)
+        if (here := table.column(ours)) and (there := target.column(theirs)) and not are_comparable(here, there)
+    ]
+    if differing or enforced:
+        return differing
+    unique = [i for i in target.indexes if i.unique and i.plain and i.valid and not i.predicate]
+    if not any(set(i.columns) == set(columns) for i in unique):
+        return [f"it refers to {named}, which is not unique: several rows could say whose its are."]
+    return []
+
+
+def are_comparable(one: Column, other: Column) -> bool:
+    """Whether the values of two columns equal each other without a cast, and find each other by an index."""
+    return _family(one.type) == _family(other.type)
+
+
+def _family(type_: str) -> str:
+    bare = re.sub(r"\(.*\)", "", type_)  # without its length
+    return {"smallint": "integer", "bigint": "integer", "character varying": "text"}.get(bare, bare)
 
 
 def _check_sources(plan: Plan, schema: Schema) -> list[str]:

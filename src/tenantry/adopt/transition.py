@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from tenantry.adopt import ddl, grants, owners
 from tenantry.adopt.catalog import SCHEMA, Reference, Schema
 from tenantry.adopt.keys import Keys
-from tenantry.adopt.names import literal, plain, quote, shorten, split
-from tenantry.adopt.plan import Decision, Plan, Source, parent_of, tenant_column
+from tenantry.adopt.names import listing, literal, plain, quote, shorten, split
+from tenantry.adopt.plan import Decision, Plan, Source, parent_of, reference_of, tenant_column
 from tenantry.adopt.step import LEAF, PAGES, Known, Phase, Step
 
 
@@ -81,7 +81,7 @@ class Transition:
                 f"p.{theirs} = {row}.{ours}"
                 for ours, theirs in zip(reference.columns, reference.target_columns, strict=True)
             )
-            # The lock is the one that the foreign key takes anyway: meanwhile the row goes to no other tenant.
+            # The lock is the one that a foreign key takes: meanwhile the row goes to no other tenant.
             return f"(select p.{parent.column.name} from {reference.target} as p where {on} for key share)"
         source, kind = self._owner()
         owner = self.decision.column[0]
@@ -91,7 +91,7 @@ class Transition:
         return found if source.table else f"coalesce({found}, tenantry.adopt_tenant_v1({row}.{owner}))"
 
     def _parent(self) -> tuple[Reference, Transition]:
-        reference = self.table.reference(self.decision.column)
+        reference = reference_of(self.schema, self.decision)
         parent = self.plan.of(parent_of(self.schema, self.decision) or "")
         if reference is None or parent is None:
             raise ValueError(f"{self.table.name} has no parent by {self.decision.column}")
@@ -129,9 +129,9 @@ class Transition:
 
     def _followers(self) -> Iterator[tuple[Transition, Reference]]:
         """The tables that get their tenant from this one."""
-        for table, reference in self.schema.referring[self.table.name]:
-            decision = self.plan.of(table.name)
-            if decision and decision.tenant == "reference" and decision.column == reference.columns:
+        for decision in self.plan.owned:
+            reference = reference_of(self.schema, decision) if decision.tenant == "reference" else None
+            if reference and reference.target == self.table.name:
                 yield Transition(self.plan, self.schema, self.known, decision), reference
 
     def _follow_step(self, followers: list[tuple[Transition, Reference]]) -> Step:
@@ -231,6 +231,8 @@ class Transition:
         for reference, own in self.keys.composites():
             if own:
                 yield from self.keys.compose(reference, self._settle())
+        if self.column.is_new and self._follows_unenforced():
+            yield self._settle()
 
     # isolate
 
@@ -254,7 +256,7 @@ class Transition:
             table,
             "check",
             (f"select count(*) from {table} where {column} is null",),
-            problem=f"{{count}} rows of {table} have no tenant: nobody was found to own them. Give them an owner, "
+            problem=f"{{count}} rows of {table} have no tenant: {self._reason_for_none()}. Give them an owner, "
             'or undo and name in adopt.toml who gets them: rest = "org_..." in [rows].',
             rows=self.table.rows,
         )
@@ -290,6 +292,15 @@ class Transition:
             "ACCESS EXCLUSIVE",
             self.leaves,
         )
+
+    def _follows_unenforced(self) -> bool:
+        reference = reference_of(self.schema, self.decision) if self.decision.tenant == "reference" else None
+        return reference is not None and not reference.enforced
+
+    def _reason_for_none(self) -> str:
+        if not self.decision.refers_to:
+            return "nobody was found to own them"
+        return f"their {listing(self.decision.column)} is null, or in no row of {self.decision.refers_to}"
 
     def _not_null_name(self) -> str:
         return quote(shorten(self._name[1], self.column.name, "is", "there"))

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import identity, record, steps
+from tenantry.adopt import identity, record, references, steps
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.identity import Identity
 from tenantry.adopt.names import listing, literal, plain, split
-from tenantry.adopt.plan import Decision, Plan, Source, parent_of, sort, tenant_column
+from tenantry.adopt.plan import Decision, Plan, Source, parent_of, reference_of, sort, tenant_column
 from tenantry.adopt.step import Known, Phase
 
 if TYPE_CHECKING:
@@ -192,7 +192,9 @@ def _of_tenants(rows: _Rows, plan: Plan, schema: Schema, known: Known) -> Iterat
         column = tenant_column(plan, schema, decision)
         table = schema.tables[decision.table]
         if none := rows.number(f"select count(*) from {table.name} where {column.name} is null"):
-            yield Finding("null", table.name, f"{none} rows have no tenant.")
+            lost = rows.number(references.dangling_rows(schema, decision, f"t.{column.name} is null"))
+            told = f" {lost} of them refer to no row of {decision.refers_to}." if lost else ""
+            yield Finding("null", table.name, f"{none} rows have no tenant.{told}")
         # Behind isolation a row belongs to whom it was written by: a user may write in several tenants.
         if column.is_new and not table.isolation:
             wrong = rows.number(_Derivation(plan, schema, known, across=rows.across).mismatches(decision))
@@ -211,34 +213,39 @@ class _Derivation:
 
     def mismatches(self, decision: Decision) -> str:
         column = tenant_column(self._plan, self._schema, decision)
-        joins, expected = self._follow(decision, "t0", column.key)
+        joins, expected, dangling = self._follow(decision, "t0", column.key)
         rest = self._constant(self._plan.rows.rest, column.key) if self._plan.rows.rest else "null"
         lines = [f"with given (kind, key, clerk_id) as ({self._given()})", "select count(*)"]
         lines += [f"from {decision.table} as t0", *joins]
         stored = f"t0.{column.name}"  # rows that have none yet are told of as such
         lines += [f"where {stored} is not null and {stored} is distinct from coalesce({expected}, {rest})"]
+        lines += [f"  and not ({condition})" for condition in dangling]  # they keep the tenant of who is gone
         return "\n".join(lines)
 
-    def _follow(self, decision: Decision, row: str, key: str) -> tuple[list[str], str]:
-        """The joins from a row to whom it belongs, and the tenant that stands there."""
+    def _follow(self, decision: Decision, row: str, key: str) -> tuple[list[str], str, list[str]]:
+        """The joins from a row to whom it belongs, the tenant that stands there, and when the way there breaks off at
+        a reference that nothing enforces."""
         if decision.tenant == "organization":
-            return [], self._constant(self._plan.rows.organization, key)
+            return [], self._constant(self._plan.rows.organization, key), []
         if decision.tenant == "column":
-            return [], f"{row}.{decision.column[0]}"
+            return [], f"{row}.{decision.column[0]}", []
         parent = self._plan.of(parent_of(self._schema, decision) or "")
-        reference = self._schema.tables[decision.table].reference(decision.column)
+        reference = reference_of(self._schema, decision)
         above = f"t{int(row[1:]) + 1}"
         if parent is not None and reference is not None:
             pairs = zip(reference.columns, reference.target_columns, strict=True)
             on = " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
-            joins, expected = self._follow(parent, above, key)
-            return [f"left join {reference.target} as {above} on {on}", *joins], expected
+            joins, expected, dangling = self._follow(parent, above, key)
+            if not reference.enforced:
+                dangling.append(references.dangling(reference, row, above))
+            return [f"left join {reference.target} as {above} on {on}", *joins], expected, dangling
         source = self._plan.source(self._schema, decision)
         if source is None or not source.table:
-            return [], self._resolve(f"{row}.{decision.column[0]}")
+            return [], self._resolve(f"{row}.{decision.column[0]}"), []
         on = f"{above}.{source.key} = {row}.{decision.column[0]}"
         clerk_id = self._clerk_id(source, above)
-        return [f"left join {source.table} as {above} on {on}"], self._resolve(clerk_id)
+        dangling = [references.dangling(reference, row, above)] if reference and not reference.enforced else []
+        return [f"left join {source.table} as {above} on {on}"], self._resolve(clerk_id), dangling
 
     def _clerk_id(self, source: Source, row: str) -> str:
         rows = self._plan.rows

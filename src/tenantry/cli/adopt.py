@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,10 +42,17 @@ def plan(
     column: Annotated[str, typer.Option(metavar="COLUMN", help="Of --to column: of the users' table.")] = "",
     by: Annotated[str, typer.Option(metavar="domain", help="Of --to column: by what is behind the @.")] = "",
     csv: Annotated[str, typer.Option("--csv", metavar="FILE", help="Of --to csv: lines of a user's key, org_...")] = "",
+    metadata: Annotated[
+        str, typer.Option(metavar="MODULE:BASE", help="Your SQLAlchemy models: what they refer to, too.")
+    ] = "",
+    app_dir: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, resolve_path=True, help="The folder of --metadata's module.")
+    ] = Path(),
     graph: Annotated[bool, typer.Option("--graph", help="Print who owns whom, as Mermaid.")] = False,
     steps: Annotated[
         bool, typer.Option("--steps", help="Print what each step will take, not only each phase.")
     ] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw who owns whom into this file.")] = None,
     file: File = _FILE,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
@@ -53,18 +62,18 @@ def plan(
     Exits with 1 where something is left to decide, differs, or is in the way.
     """
     from tenantry.adopt import config, drift, move, record
-    from tenantry.adopt import graph as pictures
 
     known = config.load(file) if file.exists() else None
+    models = _load_models(metadata, app_dir) if metadata else None
     with connect(database_url) as connection:
-        schema = move.read_schema(connection)
+        schema, notices = _read_schema(connection, models, metadata)
         rows = known.rows if known and to is None else _rows(to, organization, column, by, csv)
         proposed, why = _propose(connection, schema, rows, known)
         chosen = known or proposed
         if known is None:
             file.write_text(config.write(proposed, why), encoding="utf-8")
-        if graph:
-            typer.echo(pictures.mermaid(chosen, schema), nl=False)
+        if graph or svg:
+            _draw(chosen, schema, svg, mermaid=graph)
             return
         begun = record.exists(connection)  # from then on the plan is what it was begun with
         found = _Found(
@@ -72,6 +81,7 @@ def plan(
             questions=[decision.table for decision in chosen.decisions if decision.tenant == "undecided"],
             differences=move.list_news(connection) if begun else _differences(known, proposed, why) if known else [],
             drift=drift.find(connection, chosen, schema),
+            models=notices,
         )
         if known is None and not as_json:
             _print_proposals(proposed, why, file)
@@ -249,6 +259,44 @@ def _rows(to: str | None, organization: str, column: str, by: str, csv: str) -> 
     raise ConfigurationError(f"Rows cannot go to {to!r}.", hint=f"They go to {', '.join(PLACES)}.")
 
 
+def _load_models(name: str, folder: Path) -> Any:
+    """What the models' module prints while it is imported is no part of the answer."""
+    from tenantry.dev.loading import load
+
+    with redirect_stdout(sys.stderr):
+        return load(name, folder, what="metadata", example="--metadata app.models:Base")
+
+
+def _read_schema(connection: psycopg.Connection[Any], models: Any, name: str) -> tuple[Schema, list[str]]:
+    """The catalog, with what the models add to it; and where the two differ."""
+    from tenantry.adopt import move
+
+    schema = move.read_schema(connection)
+    if models is None:
+        return schema, []
+    try:
+        from tenantry.adopt.models import complete
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"'--metadata' needs the package '{error.name}'.", hint="Run: pip install 'tenantry[sqlalchemy]'"
+        ) from None
+    return complete(schema, models, name)
+
+
+def _draw(chosen: Plan, schema: Schema, file: Path | None, *, mermaid: bool) -> None:
+    from tenantry.adopt import graph
+    from tenantry.adopt import svg as pictures
+
+    if mermaid:
+        typer.echo(graph.mermaid(chosen, schema), nl=False)
+    if file is not None:
+        try:
+            file.write_text(pictures.draw(chosen, schema), encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"{file} cannot be written.", detail=str(error)) from None
+        typer.echo(f"Wrote {file}.", err=mermaid)
+
+
 def _propose(
     connection: psycopg.Connection[Any], schema: Schema, rows: Rows, known: Plan | None
 ) -> tuple[Plan, dict[str, Proposal]]:
@@ -271,6 +319,7 @@ class _Found:
     questions: list[str]
     differences: list[str]
     drift: list[str]
+    models: Sequence[str] = ()
     notices: Sequence[str] = ()
     steps: Sequence[Entry] = ()
     problem: AdoptionRefused | None = None
@@ -296,6 +345,7 @@ class _Found:
             "proposals": proposals,
             "differences": self.differences,
             "drift": self.drift,
+            "models": list(self.models),
             "notices": list(self.notices),
             "problem": problem,
             "steps": steps,
@@ -303,7 +353,7 @@ class _Found:
 
     def print_rest(self, file: Path, *, by_step: bool) -> None:
         """What there is to decide, else what is in the way, else what there is to do."""
-        for line in [*self.drift, *self.notices, *self.differences]:
+        for line in [*self.models, *self.drift, *self.notices, *self.differences]:
             typer.echo(line)
         if self.questions:
             typer.echo(f"{len(self.questions)} to decide. Next: edit {file}.")
@@ -323,9 +373,11 @@ def _print_proposals(proposed: Plan, why: dict[str, Proposal], file: Path) -> No
     for decision in proposed.decisions:
         proposal = why[decision.table]
         how = " ".join([decision.tenant, ", ".join(decision.column) or decision.mode]).strip()
+        how += f" -> {decision.refers_to}" if decision.refers_to else ""
         typer.echo(f"{decision.table}  {how}\n  {proposal.confidence}: {proposal.reason}")
         for choice in proposal.choices:
-            typer.echo(f"  or {choice.tenant} {', '.join(choice.column) or choice.mode}")
+            target = f" -> {choice.refers_to}" if choice.refers_to else ""
+            typer.echo(f"  or {choice.tenant} {', '.join(choice.column) or choice.mode}{target}")
     typer.echo(f"Wrote {file}.")
 
 

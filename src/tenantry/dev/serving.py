@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import socket
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from tenantry.dev.loading import load
 from tenantry.errors import ConfigurationError, TenantryError
 
 HOST = "127.0.0.1"
@@ -59,36 +57,10 @@ def load_app(name: str, folder: Path) -> Any:
 
     Raises ConfigurationError with what is wrong with the name, or what the module's own code raised and where.
     """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise ConfigurationError(f"The app '{name}' is not named like module:app.", hint="For example: --app main:app")
-    sys.path.insert(0, str(folder))
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise ConfigurationError(
-                f"There is no module '{error.name}' in {folder}.", hint="Name the app's folder with --app-dir."
-            ) from None
-        raise _import_failure(name, error) from None
-    except Exception as error:  # noqa: BLE001  the app's own code, which may raise anything
-        raise _import_failure(name, error) from None
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ConfigurationError(f"The module '{module_name}' has no '{attribute}'.", hint="Is the app named so?")
-        found = getattr(found, part)
+    found = load(name, folder, what="app", example="--app main:app")
     if not callable(found):
         raise ConfigurationError(f"'{name}' is a {type(found).__name__}, not an ASGI app.")
     return found
-
-
-def _import_failure(name: str, error: Exception) -> ConfigurationError:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    where = f"{frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}" if len(frames) > 1 else None
-    if isinstance(error, SyntaxError):
-        where = f"{error.filename}, line {error.lineno}"
-    told = str(error) if isinstance(error, TenantryError) else f"{type(error).__name__}: {error}"
-    return ConfigurationError(f"The app '{name}' fails to import.", detail="\n".join(filter(None, (told, where))))
 
 
 def _configure(app: Any) -> uvicorn.Config:
