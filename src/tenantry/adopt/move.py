@@ -90,8 +90,8 @@ def apply(
         else:
             known = preflight.examine(connection, plan, schema)
             built = steps.build(plan, schema, known)
+            tables = identity.identify(connection, plan, schema)  # before it takes its time
             before = verify.measure(connection, plan, schema, told or _tell_nobody, checksums=checksums)
-            tables = identity.identify(connection, plan, schema)
             record.begin(connection, record.Move(digest(plan), known, before, tables), built)
         if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
             runner.apply(connection, record.read(connection), "constrain", pace, watcher)
