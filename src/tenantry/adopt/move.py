@@ -116,7 +116,7 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
         tables = move.tables
         identity.require_names(connection, tables)
         schema, entries = catalog.read(connection), record.read(connection)
-        if first != "isolate":
+        if first != "isolate" and not _is_final(entries):
             news.require_free(schema, tables, [entry.step for entry in entries])
         report.switch_off(connection, schema, pace)  # it depends on the columns
         runner.undo(connection, entries, first, pace, watcher)
@@ -171,11 +171,16 @@ def _require_unchanged(connection: psycopg.Connection[Any], *, gone: bool = Fals
     identity.require_names(connection, move.tables)
     if not gone:
         identity.require_tables(connection, move.tables)
-    if not any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
+    if not _is_final(entries):
         building = record.reached(entries) in (None, "expand", "backfill")
         identity.require_columns(connection, move.tables, indexed=building)
         given = {e.step.table for e in entries if e.state == "done" and e.step.phase == "expand"}
         identity.require_tenants(connection, {name: each for name, each in move.tables.items() if name in given})
+
+
+def _is_final(entries: Sequence[Entry]) -> bool:
+    """Whether contract has begun."""
+    return any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries)
 
 
 def _tell_nobody(table: str, done: int, total: int) -> None:
