@@ -23,9 +23,9 @@ from tenantry.adopt import (
 )
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
-from tenantry.adopt.record import Entry
+from tenantry.adopt.record import Entry, Move
 from tenantry.adopt.runner import Pace, Watcher
-from tenantry.adopt.step import Phase, Step
+from tenantry.adopt.step import Phase
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:
@@ -43,10 +43,18 @@ def read_schema(connection: psycopg.Connection[Any]) -> Schema:
 def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
     """The steps of the move that has begun, else those it would have. Changes nothing."""
     with as_owner(connection, plan) as schema:
-        if entries := record.read(connection):
-            _require_same(connection, plan)
-            return entries
-        return [Entry(n, step, "pending") for n, step in enumerate(_build(connection, plan, schema), 1)]
+        return foresee(connection, plan, schema)[1]
+
+
+def foresee(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> tuple[Move, Sequence[Entry]]:
+    """The move that has begun, else the one that would; as the owner of the tables. Changes nothing."""
+    if begun := record.read_move(connection):
+        _require_same(connection, plan)
+        return begun, record.read(connection)
+    known = preflight.examine(connection, plan, schema)
+    built = steps.build(plan, schema, known)
+    would = Move(digest(plan), known, {}, identity.identify(connection, plan, schema))
+    return would, [Entry(n, step, "pending") for n, step in enumerate(built, 1)]
 
 
 def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
@@ -92,7 +100,7 @@ def apply(
             built = steps.build(plan, schema, known)
             tables = identity.identify(connection, plan, schema)  # before it takes its time
             before = verify.measure(connection, plan, schema, told or _tell_nobody, checksums=checksums)
-            record.begin(connection, record.Move(digest(plan), known, before, tables), built)
+            record.begin(connection, Move(digest(plan), known, before, tables), built)
         if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
             runner.apply(connection, record.read(connection), "constrain", pace, watcher)
             schema = catalog.read(connection)
@@ -148,10 +156,6 @@ def check(
 def digest(plan: Plan) -> str:
     """What tells two plans apart; comments in the file do not."""
     return hashlib.sha256(repr(plan).encode()).hexdigest()
-
-
-def _build(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> tuple[Step, ...]:
-    return steps.build(plan, schema, preflight.examine(connection, plan, schema))
 
 
 def _require_same(connection: psycopg.Connection[Any], plan: Plan) -> None:
