@@ -98,8 +98,8 @@ def apply(
         else:
             known = preflight.examine(connection, plan, schema)
             built = steps.build(plan, schema, known)
+            tables = identity.identify(connection, plan, schema)  # before it takes its time
             before = verify.measure(connection, plan, schema, told or _tell_nobody, checksums=checksums)
-            tables = identity.identify(connection, plan, schema)
             record.begin(connection, Move(digest(plan), known, before, tables), built)
         if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
             runner.apply(connection, record.read(connection), "constrain", pace, watcher)
@@ -124,7 +124,7 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
         tables = move.tables
         identity.require_names(connection, tables)
         schema, entries = catalog.read(connection), record.read(connection)
-        if first != "isolate":
+        if first != "isolate" and not _is_final(entries):
             news.require_free(schema, tables, [entry.step for entry in entries])
         report.switch_off(connection, schema, pace)  # it depends on the columns
         runner.undo(connection, entries, first, pace, watcher)
@@ -175,11 +175,16 @@ def _require_unchanged(connection: psycopg.Connection[Any], *, gone: bool = Fals
     identity.require_names(connection, move.tables)
     if not gone:
         identity.require_tables(connection, move.tables)
-    if not any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
+    if not _is_final(entries):
         building = record.reached(entries) in (None, "expand", "backfill")
         identity.require_columns(connection, move.tables, indexed=building)
         given = {e.step.table for e in entries if e.state == "done" and e.step.phase == "expand"}
         identity.require_tenants(connection, {name: each for name, each in move.tables.items() if name in given})
+
+
+def _is_final(entries: Sequence[Entry]) -> bool:
+    """Whether contract has begun."""
+    return any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries)
 
 
 def _tell_nobody(table: str, done: int, total: int) -> None:
