@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import select
+import struct
 import subprocess
 import sys
+import termios
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -241,6 +245,33 @@ def test_a_move_is_told_to_machines_as_lines_of_json(place: Place) -> None:
     undone = [json.loads(line) for line in place.adopt("undo", "--json").stdout.splitlines()]
     assert [step["position"] for step in undone] == list(range(len(applied), 0, -1))
     assert {(step["state"], step["undone"]) for step in undone} == {("pending", True)}
+
+
+def test_on_a_terminal_sql_is_wrapped_within_its_indent(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    reader, writer = os.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    environment = os.environ | {"DATABASE_URL": place.database.dsn(OWNER), "TERM": "xterm-256color"}
+    for name in ("COLUMNS", "NO_COLOR"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "tenantry", "adopt", "apply", "--to", "expand"]
+    process = subprocess.Popen(command, stdin=writer, stdout=writer, stderr=writer, cwd=place.folder, env=environment)
+    os.close(writer)
+    printed = b""
+    while select.select([reader], [], [], 60)[0]:
+        try:
+            printed += os.read(reader, 65_536)
+        except OSError:  # whoever wrote is gone
+            break
+    os.close(reader)
+    assert process.wait(timeout=10) == 0
+    assert b"\x1b[2malter table public.articles" in printed  # dim
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", printed.decode()).splitlines()
+    begins = next(number for number, line in enumerate(lines) if "give public.articles its tenant_id" in line)
+    ends = next(number for number, line in enumerate(lines) if number > begins and line.startswith("["))
+    assert ends > begins + 5
+    assert all(line.startswith("    ") and len(line) <= 80 for line in lines[begins + 1 : ends])
 
 
 def test_a_move_is_applied_verified_and_undone(place: Place) -> None:

@@ -116,7 +116,8 @@ begin
         end if;
         written := 0;
         foreach each in array statements loop
-          execute replace(replace(replace(each, '{leaf}', place), '{first}', start::text), '{last}', (start + size)::text);
+          execute replace(replace(replace(each, '{leaf}', place),
+            '{first}', start::text), '{last}', (start + size)::text);
           get diagnostics number = row_count;
           written := written + number;
         end loop;
@@ -167,7 +168,8 @@ end
 $$;
 
 -- Queries whose counts must be 0 before isolation hides the rows.
-create or replace procedure pg_temp.adopt_examine(across boolean, queries text[], problems text[]) language plpgsql as $$
+create or replace procedure pg_temp.adopt_examine(across boolean, queries text[], problems text[])
+language plpgsql as $$
 declare
   told   text[] := '{}';
   number bigint;
@@ -262,7 +264,7 @@ begin
 end
 $$;
 
--- What is undone has to be what was done, no more, and nothing may watch the tables; `others` are not to be undone here.
+-- What is undone has to be what was done, and no more, and nothing may watch the tables; `others` are not undone here.
 create or replace procedure pg_temp.adopt_expect(others integer[], policy text) language plpgsql as $$
 begin
   if to_regclass('tenantry_adopt.steps') is null then
@@ -291,7 +293,8 @@ create or replace function pg_temp.adopt_reaches(phase text, last text, phases t
 language plpgsql as $$
 begin
   if last <> all (phases) then
-    raise exception '% is no phase of this script.', last using hint = 'They are ' || array_to_string(phases, ', ') || '.';
+    raise exception '% is no phase of this script.', last
+      using hint = 'They are ' || array_to_string(phases, ', ') || '.';
   end if;
   return array_position(phases, phase) <= array_position(phases, last);
 end
