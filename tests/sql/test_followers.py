@@ -1,4 +1,4 @@
-"""An app's own table of organizations follows the mirror: in the same commit, with its owner's rights, failing nobody."""
+"""An app's own table of organizations follows the mirror: in one commit, with its owner's rights, failing nobody."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
-from databases import APP, OWNER, Database
-from sql.tenants import Connection, findings, inside, isolate, make_tenant, organization, read, record, refused, rows, run
+from databases import APP, OWNER, SUPERUSER, Database
+from sql.tenants import (
+    Connection,
+    findings,
+    inside,
+    isolate,
+    make_tenant,
+    organization,
+    read,
+    record,
+    refused,
+    rows,
+    run,
+)
 
 TABLE = """create table organizations (
   id           bigint generated always as identity primary key,
@@ -281,7 +294,7 @@ def test_a_routine_that_is_altered_while_it_runs_is_undone(
     assert rows(owner, "select code from tenantry.follower_gaps") == ["42501"]
 
 
-# --- what fails ---------------------------------------------------------------------------------------------------------
+# --- what fails -------------------------------------------------------------------------------------------------------
 
 
 def test_a_row_that_the_table_refuses_fails_no_event_and_holds_up_no_other(owner: Connection, app: Connection) -> None:
@@ -392,7 +405,7 @@ def test_two_that_tell_of_organizations_and_write_their_rows_at_once_end_with_th
     def kept(work: Any, *given: int) -> None:
         try:
             work(*given)
-        except Exception as error:
+        except psycopg.Error as error:
             failed.append(repr(error))
 
     threads = [threading.Thread(target=kept, args=(deliver, turn)) for turn in range(3)]
@@ -422,3 +435,43 @@ def test_it_ends_without_a_trace(owner: Connection, app: Connection) -> None:
     assert rows(owner, "select relation from tenantry.followers") == []
     with refused("TY030", "follows nothing"):
         run(owner, "select tenantry.unfollow_tenants_v1('organizations')")
+
+
+def test_a_superuser_may_have_it_follow_and_the_copy_is_the_owners_all_the_same(
+    owner: Connection, app: Connection, database: Database
+) -> None:
+    with database.connect(SUPERUSER) as superuser:
+        follow(superuser)
+    tell(app, "org_one")
+    assert shown(owner) == ["org_one Name of org_one live"]
+    assert findings(owner) == []
+
+
+def test_in_a_schema_of_its_own_it_works_and_ends_without_a_trace(owner: Connection, app: Connection) -> None:
+    run(
+        owner,
+        'create schema "My App"',
+        TABLE.replace("organizations", '"My App"."Org$$s"'),
+        "select tenantry.share_table_v1('\"My App\".\"Org$$s\"', 'none')",
+    )
+    acl = "select nspacl::text from pg_namespace where nspname = 'My App'"
+    before = read(owner, acl)
+    follow(owner, '"My App"."Org$$s"')
+    tell(app, "org_one")
+    assert rows(owner, 'select name from "My App"."Org$$s"') == ["Name of org_one"]
+    assert findings(owner) == []
+    run(owner, 'select tenantry.unfollow_tenants_v1(\'"My App"."Org$$s"\')')
+    assert (read(owner, acl) or "").replace(f"{OWNER}=UC/{OWNER}", "").strip("{}") == (before or "").strip("{}")
+
+
+def test_two_tables_whose_long_names_begin_alike_follow_side_by_side(owner: Connection, app: Connection) -> None:
+    long = "organizations_of_this_app_that_have_a_name_as_long"
+    for table in (f"{long}_one", f"{long}_two"):
+        run(owner, TABLE.replace("organizations", table))
+        follow(owner, table)
+    tell(app, "org_one")
+    for table in (f"{long}_one", f"{long}_two"):
+        assert read(owner, f"select name from {table}") == "Name of org_one"
+    run(owner, f"select tenantry.unfollow_tenants_v1('{long}_one')")
+    tell(app, "org_two")
+    assert read(owner, f"select count(*) from {long}_two") == 2

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import record, steps
+from tenantry.adopt import drift, record, steps
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.names import literal, plain, split
 from tenantry.adopt.plan import Decision, Plan, Source, parent_of, sort, tenant_column
@@ -34,7 +34,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind`: lost, changed, gone, tenant, null, crossing, or a code of check_v1."""
+    """`kind`: lost, changed, gone, tenant, null, crossing, drift, or a code of check_v1."""
 
     kind: str
     table: str
@@ -82,6 +82,9 @@ def verify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, s
         if any(entry.step.phase == "backfill" for entry in entries) and phase not in (None, "expand"):
             findings += _of_tenants(connection, plan, schema, known, across=across)
             findings += _of_references(connection, plan, schema)
+    if phase in ("constrain", "isolate", "contract"):  # from then on the app's organizations follow, if they are to
+        left = drift.find_left(connection, plan, schema)
+        findings += [Finding("drift", plan.organizations.table, told) for told in left if plan.organizations]
     if phase == "contract":
         findings += _of_isolation(connection, plan, schema)
     return Report(phase, counts, tuple(findings))

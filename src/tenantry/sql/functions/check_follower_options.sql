@@ -12,6 +12,8 @@ begin
     perform tenantry.raise_error('TY030', format('%s is no table', coalesce(relation::text, 'null')));
   elsif not pg_has_role(owner, 'usage') then
     perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may have it follow, and you are %I', relation, pg_get_userbyid(owner), current_user));
+  elsif not (select has_schema_privilege(owner, c.relnamespace, 'create') from pg_class as c where c.oid = relation) then
+    perform tenantry.raise_error('TY030', format('%I may not create a function in the schema of %s, which is to write it', pg_get_userbyid(owner), relation));
   elsif jsonb_typeof(options) <> 'object' or jsonb_typeof(columns) <> 'object' then
     perform tenantry.raise_error('TY010', 'options, and columns in them, are JSON objects');
   end if;

@@ -21,6 +21,7 @@ returns jsonb language plpgsql as $$
 declare
   known   tenantry.followers;
   writer  text;
+  owner   name;
   grantee text;
   schema  regnamespace;
   copied  jsonb;
@@ -31,7 +32,7 @@ begin
     known.columns := coalesce(nullif(options -> 'columns', 'null'), '{}');
   end if;
   perform tenantry.check_follower_options(relation, options, known.org_column, known.columns);
-  select c.relnamespace, format('%I.%I', n.nspname, left(c.relname, 40) || '_follow_tenants') into schema, writer
+  select pg_get_userbyid(c.relowner), c.relnamespace, format('%I.%I', n.nspname, left(c.relname, 40) || '_follow_tenants') into owner, schema, writer
   from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = relation;
   if exists (select from tenantry.followers as f where f.routine = writer and f.relation <> follow_tenants_v1.relation) then
     writer := writer || '_' || relation::oid;
@@ -39,7 +40,9 @@ begin
   if known.routine <> writer then  -- the table was renamed
     execute format('drop function if exists %s(jsonb)', known.routine);
   end if;
+  execute format('drop function if exists %s(jsonb)', writer);
   execute tenantry.follower_routine(relation, writer, known.org_column, known.columns);
+  execute format('alter function %s(jsonb) owner to %I', writer, owner);
   for grantee in
     select case when g.grantee = 0 then 'public' else g.grantee::regrole::text end
     from pg_proc as p cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as g
