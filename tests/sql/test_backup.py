@@ -48,7 +48,7 @@ def world(database: Database) -> World:
             "select tenantry.share_table_v1('jobs', 'none')",
             "create table companies (clerk_org_id text primary key, name text)",
             "select tenantry.share_table_v1('companies', 'none')",
-            "select tenantry.follow_tenants_v1('companies', '{\"columns\": {\"name\": \"name\"}}')",
+            'select tenantry.follow_tenants_v1(\'companies\', \'{"columns": {"name": "name"}}\')',
             "create table events (title text, at date default '2026-05-05') partition by range (at)",
             "create table events_2026 partition of events for values from ('2026-01-01') to ('2027-01-01')",
             "select tenantry.isolate_table_v1('events')",

@@ -170,8 +170,17 @@ def test_only_the_owner_of_the_table_may_have_it_follow(owner: Connection, app: 
     with refused("TY030", "only its owner"):
         follow(app)
     follow(owner)
-    with refused("TY030", "only its owner"):
-        run(app, "select tenantry.unfollow_tenants_v1('organizations')")
+    run(app, "create temporary table own (id integer)")
+    for statement in (
+        "select tenantry.unfollow_tenants_v1('organizations')",
+        "select tenantry.forget_follower('organizations')",
+        "select tenantry.register_follower('organizations', 'organizations_follow_tenants', 'name', '{}')",
+    ):
+        with refused("TY030", "only its owner"):
+            run(app, statement)
+    # What is remembered is run by the owner later: no more than a name, out of the catalog.
+    with refused("TY010", "no definer function"):
+        run(app, "select tenantry.register_follower('own', 'public.organizations_follow_tenants', 'name', '{}')")
 
 
 # --- behind isolation -------------------------------------------------------------------------------------------------
@@ -305,6 +314,7 @@ def test_a_row_that_the_table_refuses_fails_no_event_and_holds_up_no_other(owner
     assert [line.split()[0] for line in shown(owner)] == ["org_own", "org_two"]
     [(code, table, fix)] = findings(owner)
     assert (code, table) == ("TC27", "organizations")
+    assert read(app, "select tenantry.status_v1() -> 'followers'") == [{"table": "organizations", "behind": 1}]
     told = read(owner, "select explanation from tenantry.check_v1()")
     assert "23505 organizations_slug_key" in told
     assert "taken" not in told.replace("organizations_slug_key", "")

@@ -54,6 +54,22 @@ def list_problems(connection: psycopg.Connection[Any], plan: Plan, schema: Schem
     return list(_refused(connection, source))
 
 
+def list_notices(plan: Plan) -> list[str]:
+    """What becomes of the table, and what that takes of a person."""
+    source = plan.organizations
+    if source is None:
+        return []
+    if source.then == "leave":
+        told = (
+            'stays the app\'s own. With then = "follow" or "retire" in [organizations] its handler of webhooks can go.'
+        )
+    elif source.then == "follow":
+        told = "follows the mirror from `constrain` on. A handler of yours that still inserts says `on conflict`."
+    else:
+        told = "is out of tenants' reach after `contract`: see that no query and no function reads it."
+    return [f"{source.table}: it {told}"]
+
+
 def _still_used(schema: Schema, source: Source) -> Iterator[str]:
     advice = 'Drop that first, or write then = "follow".'
     for table, reference in schema.referring[source.table]:

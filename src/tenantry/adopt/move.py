@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import catalog, obstacles, preflight, record, report, runner, steps, verify
+from tenantry.adopt import catalog, handmade, obstacles, preflight, record, report, runner, steps, verify
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.record import Entry
@@ -41,7 +41,7 @@ def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
     """What somebody has to see to before a move begins, a sentence each."""
     if record.exists(connection):
         return []
-    return obstacles.list_notices(connection, plan, read_schema(connection))
+    return [*obstacles.list_notices(connection, plan, read_schema(connection)), *handmade.list_notices(plan)]
 
 
 def apply(

@@ -20,18 +20,20 @@ declare
   before  constant text[] := array(select coalesce(current_setting(n, true), '') from unnest(names) as n);
   path    constant text := current_setting('search_path');
   version text;
+  called  text;
 begin
   if told is null then
     return null;
   end if;
-  select p.oid || ' ' || p.xmin into version from pg_proc as p join pg_class as c on c.oid = follower.relation
+  select p.oid || ' ' || p.xmin, format('%I.%I', n.nspname, p.proname) into version, called
+  from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace join pg_class as c on c.oid = follower.relation
   where p.oid = to_regprocedure(follower.routine || '(jsonb)') and p.prosecdef and p.proowner = c.relowner;
   if version is null or current_setting('transaction_isolation') <> 'read committed' then
     refusal.code := case when version is null then '42883' else '25001' end;
     return refusal;
   end if;
   perform set_config('tenantry.user_id', '', true);
-  execute format('select %s($1)', follower.routine) using told;
+  execute format('select %s($1)', called) using told;
   if not exists (
       select from pg_catalog.pg_proc as p join pg_catalog.pg_class as c on c.oid operator(pg_catalog.=) follower.relation
       where (p.oid operator(pg_catalog.||) ' ' operator(pg_catalog.||) p.xmin) operator(pg_catalog.=) version
