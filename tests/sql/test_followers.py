@@ -314,7 +314,7 @@ def test_a_row_that_the_table_refuses_fails_no_event_and_holds_up_no_other(owner
     assert [line.split()[0] for line in shown(owner)] == ["org_own", "org_two"]
     [(code, table, fix)] = findings(owner)
     assert (code, table) == ("TC27", "organizations")
-    assert read(app, "select tenantry.status_v1() -> 'followers'") == [{"table": "organizations", "behind": 1}]
+    assert read(app, "select tenantry.status_v1() -> 'followers'") == [{"table": "public.organizations", "behind": 1}]
     told = read(owner, "select explanation from tenantry.check_v1()")
     assert "23505 organizations_slug_key" in told
     assert "taken" not in told.replace("organizations_slug_key", "")
@@ -334,6 +334,39 @@ def test_what_was_refused_is_tried_again_with_the_next_change_of_any_organizatio
     tell(app, "org_two")
     assert [line.split()[0] for line in shown(owner)] == ["org_one", "org_two"]
     assert rows(owner, "select tenant_id from tenantry.follower_gaps") == []
+
+
+def test_a_trigger_that_asserts_something_fails_no_event(owner: Connection, app: Connection) -> None:
+    """Of all errors but cancellation the one that plpgsql does not count among all others."""
+    run(
+        owner,
+        "create function assert_nothing() returns trigger language plpgsql as 'begin assert false; return new; end'",
+        "create trigger asserts before insert on organizations for each row execute function assert_nothing()",
+    )
+    follow(owner)
+    tell(app, "org_one")
+    assert rows(app, "select code from tenantry.follower_gaps") == ["P0004"]
+
+
+def test_a_merge_that_the_end_of_following_overtakes_does_not_fail(
+    owner: Connection, app: Connection, database: Database
+) -> None:
+    follow(owner)
+    with database.connect(OWNER) as other:
+        run(
+            other,
+            "create function slow() returns trigger language plpgsql as"
+            " 'begin perform pg_sleep(1); raise check_violation; end'",
+            "create trigger slow before insert on organizations for each row execute function slow()",
+        )
+        telling = threading.Thread(target=tell, args=(app, "org_one"))
+        telling.start()
+        time.sleep(0.4)
+        run(other, "select tenantry.unfollow_tenants_v1('organizations')")
+        telling.join(timeout=20)
+    assert read(app, "select tenantry.catch_up_v1() ->> 'behind'") == "0"
+    assert findings(owner) == []
+    assert read(app, "select (tenantry.find_tenant('org_one')).name") == "Name of org_one"
 
 
 def test_a_constraint_that_is_deferred_refuses_the_copy_and_not_the_commit(owner: Connection, app: Connection) -> None:

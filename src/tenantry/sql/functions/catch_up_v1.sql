@@ -14,6 +14,8 @@ begin
     perform tenantry.raise_error('TY010', 'limit is a whole number up to 999999');
   end if;
   copied := tenantry.fill_gaps(coalesce(options ->> 'limit', '100')::integer);
-  return jsonb_build_object('copied', copied, 'behind', (select count(*) from tenantry.follower_gaps));
+  return jsonb_build_object('copied', copied, 'behind', (
+    select count(*) from tenantry.follower_gaps as g join tenantry.followers as f on f.relation = g.relation
+    join pg_class as c on c.oid = f.relation));
 end
 $$;

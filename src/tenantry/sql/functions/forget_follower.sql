@@ -4,5 +4,6 @@ returns void language plpgsql security definer set search_path = pg_catalog, ten
 begin
   perform tenantry.refuse_stranger(relation);
   delete from tenantry.followers as f where f.relation = forget_follower.relation;
+  delete from tenantry.follower_gaps as g where not exists (select from tenantry.followers as f where f.relation = g.relation);
 end
 $$;

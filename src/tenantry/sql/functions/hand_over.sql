@@ -43,7 +43,7 @@ begin
   end if;
   perform set_config(n, b, true) from unnest(names, before) as s(n, b);
   return null;
-exception when others then
+exception when assert_failure or others then
   get stacked diagnostics refusal.code = returned_sqlstate, refusal.object = constraint_name;
   if refusal.object = '' then
     get stacked diagnostics refusal.object = column_name;

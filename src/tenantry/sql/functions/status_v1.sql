@@ -63,7 +63,7 @@ begin
   answer := answer || jsonb_build_object('followers', (
     select coalesce(jsonb_agg(jsonb_build_object('table', f.relation, 'behind', (
       select count(*) from (select from tenantry.follower_gaps as g where g.relation = f.relation limit 1000) as g)) order by f.relation::text), '[]')
-    from tenantry.followers as f));
+    from tenantry.followers as f join pg_class as c on c.oid = f.relation));
 
   runs := tenantry.status_of_runs();
   return answer || jsonb_build_object('run', runs.last, 'backfilled_at', runs.backfilled_at, 'repaired', runs.repaired);

@@ -21,7 +21,7 @@ create table tenantry.followers (
 );
 -- ... and the organizations whose rows there are not as they should be: not copied yet, or refused.
 create table tenantry.follower_gaps (
-  relation   regclass not null references tenantry.followers (relation) on delete cascade,
+  relation   regclass not null,              -- no reference: a merge under way may write it while the table is forgotten
   tenant_id  uuid not null references tenantry.tenants (id),
   attempts   integer not null default 0,
   code       text,                           -- SQLSTATE of the last attempt ...
