@@ -204,7 +204,6 @@ def test_behind_isolation_the_copy_goes_on_and_each_tenant_sees_its_own_row(
     assert read(app, "select coalesce(current_setting('tenantry.tenant_id', true), '')") == ""
 
 
-@pytest.mark.attack(22)
 def test_a_tenant_can_neither_call_the_copy_nor_write_anothers_row_by_it(
     owner: Connection, app: Connection, database: Database
 ) -> None:
