@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,7 +16,7 @@ import pytest
 
 from adopt import worlds
 from adopt.comparing import state
-from databases import OWNER, Database, Server
+from databases import APP, OWNER, Database, Server
 from instance import fresh_database
 from sql.tenants import run
 
@@ -127,6 +128,15 @@ def test_a_database_without_tables_is_told(place: Place) -> None:
     assert "The plan names no table of this database." in place.adopt("apply").stderr
 
 
+def test_what_each_step_will_take_is_a_table(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    printed = place.adopt("plan", "--steps")
+    assert printed.returncode == 0, printed.stderr
+    assert re.search(r"^ +3 +give public.articles its tenant_id +ACCESS EXCLUSIVE", printed.stdout, re.MULTILINE)
+    assert re.search(r" fill tenant_id of public.comments +180 +0.0 s +ROW EXCLUSIVE", printed.stdout)
+
+
 def test_all_sql_is_printed_and_nothing_done(place: Place) -> None:
     place.adopt("plan")
     place.decide()
@@ -134,11 +144,29 @@ def test_all_sql_is_printed_and_nothing_done(place: Place) -> None:
     printed = place.adopt("apply", "--sql")
     assert printed.returncode == 0, printed.stderr
     assert "create schema if not exists tenantry_adopt;" in printed.stdout
-    assert "alter table public.articles add column if not exists tenant_id uuid;" in printed.stdout
+    assert "\nalter table public.articles add column if not exists tenant_id uuid\n" in printed.stdout
     assert "-- undo: alter table public.articles drop column if exists tenant_id;" in printed.stdout
     assert "create unique index concurrently if not exists" in printed.stdout
-    assert "select tenantry.isolate_table_v1('public.articles'" in printed.stdout
+    assert "\nselect tenantry.isolate_table_v1('public.articles'" in printed.stdout
+    assert "\\set to constrain\n" in printed.stdout  # as without --sql
+    assert "\nselect tenantry.isolate_table_v1" not in place.adopt("apply", "--sql", "--to", "constrain").stdout
+    assert "nothing to undo" in place.adopt("undo", "--sql").stderr
     assert state(place.database) == before
+
+
+def test_a_move_is_told_to_machines_as_lines_of_json(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    applied = [json.loads(line) for line in place.adopt("apply", "--json").stdout.splitlines()]
+    assert [step["position"] for step in applied] == list(range(1, len(applied) + 1))
+    filled = next(step for step in applied if step["name"] == "fill tenant_id of public.comments")
+    assert (filled["phase"], filled["state"], filled["rows"], filled["undone"]) == ("backfill", "done", 180, False)
+    assert all(step["seconds"] >= 0 for step in applied)
+    script = place.adopt("undo", "--sql", "--before", "constrain").stdout
+    assert "drop constraint" in script
+    undone = [json.loads(line) for line in place.adopt("undo", "--json").stdout.splitlines()]
+    assert [step["position"] for step in undone] == list(range(len(applied), 0, -1))
+    assert {(step["state"], step["undone"]) for step in undone} == {("pending", True)}
 
 
 def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
@@ -156,6 +184,8 @@ def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
     assert {step["state"] for step in json.loads(place.adopt("status", "--json").stdout)} == {"done", "pending"}
     step = applied.stdout.index("expand: give public.articles its tenant_id")
     assert "alter table public.articles add column" in applied.stdout[step : step + 200]  # each step with its SQL
+    assert re.search(r"^    done, 180 rows, [0-9.]+ s", applied.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ steps, [0-9,]+ rows, [0-9.]+ s; the longest lock \d+ ms, to ", applied.stdout, re.MULTILINE)
     assert "deploy the app that sets a tenant" in applied.stdout
     verified = place.adopt("verify", "--still", "--json")
     assert verified.returncode == 0, verified.stdout
@@ -174,6 +204,38 @@ def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
     assert {k: v for k, v in after.items() if k != "rows of comments"} == {
         k: v for k, v in before.items() if k != "rows of comments"
     }
+
+
+def test_what_is_new_in_the_database_is_told_once_a_move_has_begun(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    assert place.adopt("apply", "--to", "expand", "--no-checksums").returncode == 0
+    assert place.adopt("plan").returncode == 0
+    verified = place.adopt("verify")
+    assert "The move began with --no-checksums" in verified.stdout
+    with place.database.connect(OWNER) as owner:
+        run(owner, "create table likes (article_id bigint primary key references articles)")
+    told = "public.likes is new. If its rows are nobody's"
+    planned = place.adopt("plan")
+    assert planned.returncode == 1
+    assert told in planned.stdout
+    assert told in json.loads(place.adopt("plan", "--json").stdout)["differences"][0]
+    assert told in place.adopt("status").stderr
+    assert told in place.adopt("apply").stderr
+    stopped = place.adopt("apply", "--to", "isolate")
+    assert stopped.returncode == 1
+    assert "The plan does not know what came after it:" in stopped.stderr
+
+
+def test_who_may_not_is_told_who_may(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    place.adopt("apply", "--to", "expand")
+    for command in (["status"], ["undo"], ["verify"], ["apply"], ["plan"]):
+        refused = place.adopt(*command, "--database-url", place.database.dsn(APP))
+        assert refused.returncode == 1, command
+        assert f"{OWNER}, and this login is {APP}." in refused.stderr.replace("\n", " ")
+        assert f"Log in as {OWNER}." in refused.stderr
 
 
 def test_mistakes_are_sentences(place: Place) -> None:

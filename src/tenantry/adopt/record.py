@@ -7,12 +7,14 @@ record could have that owner run any SQL, so nobody else may.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry.adopt.catalog import SCHEMA
+from tenantry.adopt.identity import Identity
 from tenantry.adopt.step import PHASES, Known, Phase, Step
 from tenantry.errors import AdoptionRefused
 
@@ -20,14 +22,16 @@ if TYPE_CHECKING:
     import psycopg
 
 LOCK = 0x7E4A1A  # a number of our own: advisory locks are shared by everybody in a database
+_PAUSE = 0.1  # seconds until somebody who waits for it asks again
 
-_MAKE = f"""
+MAKE = f"""
 create schema if not exists {SCHEMA};
 create table if not exists {SCHEMA}.moves (
   singleton boolean primary key default true check (singleton),
   plan      text not null,                     -- digest of the plan that the steps are of
   known     jsonb not null,                    -- what the plan's names and files stood for
   before    jsonb not null,                    -- by table: columns, rows and checksum when it began
+  tables    jsonb not null,                    -- by table: what tells it from others, whatever it is called
   began_at  timestamptz not null default now()
 );
 create table if not exists {SCHEMA}.steps (
@@ -41,14 +45,18 @@ create table if not exists {SCHEMA}.steps (
   ended_at timestamptz
 );"""
 
+_ENTRIES = f"select position, step, state, leaf, page, rows, held_ms from {SCHEMA}.steps"
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`plan` is its digest, `before` by table the columns, rows and checksum when it began."""
+    """`plan` is its digest, `before` by table the columns, rows and checksum when it began, the last two null where
+    nobody was to read them; `tables` by name what they are."""
 
     plan: str
     known: Known
     before: Mapping[str, Any]
+    tables: Mapping[str, Identity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +72,20 @@ class Entry:
     held_ms: float | None = None
 
 
+def tell(move: Move) -> dict[str, str]:
+    """What is written down of a move, by column; objects are JSON."""
+    tables = {name: asdict(identity) for name, identity in move.tables.items()}
+    objects = {"known": asdict(move.known), "before": dict(move.before), "tables": tables}
+    return {"plan": move.plan, **{name: json.dumps(told) for name, told in objects.items()}}
+
+
 def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]) -> None:
     """Writes down what is going to be done, in one transaction."""
     with connection.transaction():
-        connection.execute(_MAKE.encode())
-        insert = f"insert into {SCHEMA}.moves (plan, known, before) values (%s, %s::jsonb, %s::jsonb)"
-        values = [move.plan, json.dumps(asdict(move.known)), json.dumps(dict(move.before))]
-        connection.execute(insert.encode(), values)
+        connection.execute(MAKE.encode())
+        told = tell(move)
+        insert = f"insert into {SCHEMA}.moves ({', '.join(told)}) values ({', '.join(['%s'] * len(told))})"
+        connection.execute(insert.encode(), list(told.values()))
         insert = f"insert into {SCHEMA}.steps (position, step) values (%s, %s::jsonb)"
         rows = [(n, json.dumps(asdict(step))) for n, step in enumerate(steps, 1)]
         connection.cursor().executemany(insert.encode(), rows)
@@ -80,24 +95,35 @@ def read(connection: psycopg.Connection[Any]) -> list[Entry]:
     """The steps of the move that has begun here; none where none has."""
     if not exists(connection):
         return []
-    query = f"select position, step, state, leaf, page, rows, held_ms from {SCHEMA}.steps order by position"
-    rows = connection.execute(query.encode()).fetchall()
-    return [Entry(position, _step(step), *rest) for position, step, *rest in rows]
+    rows = connection.execute(f"{_ENTRIES} order by position".encode()).fetchall()
+    return [_entry(*row) for row in rows]
+
+
+def read_entry(connection: psycopg.Connection[Any], position: int) -> Entry:
+    """One step of the move that has begun here."""
+    row = connection.execute(f"{_ENTRIES} where position = %s".encode(), [position]).fetchone()
+    if row is None:
+        raise LookupError(f"no step {position}")
+    return _entry(*row)
 
 
 def read_move(connection: psycopg.Connection[Any]) -> Move | None:
     """What the move is of; None where none has begun."""
     if not exists(connection):
         return None
-    row = connection.execute(f"select plan, known, before from {SCHEMA}.moves".encode()).fetchone()
+    row = connection.execute(f"select plan, known, before, tables from {SCHEMA}.moves".encode()).fetchone()
     if row is None:
         return None
-    digest, known, before = row
-    return Move(digest, Known(known["tenants"], tuple(tuple(line) for line in known["given"])), before)
+    digest, known, before, tables = row
+    given = Known(known["tenants"], tuple(tuple(line) for line in known["given"]))
+    return Move(digest, given, before, {name: Identity(**_tupled(told)) for name, told in tables.items()})
 
 
 def exists(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.steps"]).fetchone()
+    """Whether a move has begun; anybody may ask, also who may not look into the record."""
+    query = """select exists (select from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+      where n.nspname = %s and c.relname = 'steps')"""
+    row = connection.execute(query, [SCHEMA]).fetchone()
     return bool(row and row[0])
 
 
@@ -115,9 +141,19 @@ def note(connection: psycopg.Connection[Any], position: int, state: str, held_ms
     connection.execute(query.encode(), [state, held_ms, state, state, position])
 
 
-def note_batch(connection: psycopg.Connection[Any], position: int, leaf: str, page: int, rows: int) -> None:
-    query = f"update {SCHEMA}.steps set state = 'running', leaf = %s, page = %s, rows = rows + %s where position = %s"
-    connection.execute(query.encode(), [leaf, page, rows, position])
+def note_batch(
+    connection: psycopg.Connection[Any], position: int, leaf: str, page: int, rows: int, held_ms: float
+) -> None:
+    query = f"""update {SCHEMA}.steps set state = 'running', leaf = %s, page = %s, rows = rows + %s,
+      held_ms = greatest(held_ms, %s) where position = %s"""
+    connection.execute(query.encode(), [leaf, page, rows, held_ms, position])
+
+
+def flush(connection: psycopg.Connection[Any]) -> None:
+    """Waits until all that was done is as safe as the server's commits are by default."""
+    with connection.transaction():
+        connection.execute("set local synchronous_commit to default")
+        connection.execute(f"update {SCHEMA}.moves set plan = plan".encode())
 
 
 def forget(connection: psycopg.Connection[Any]) -> None:
@@ -137,24 +173,37 @@ def reached(entries: Sequence[Entry]) -> Phase | None:
 
 @contextmanager
 def locked(connection: psycopg.Connection[Any], patience: float = 15) -> Iterator[None]:
-    """One move at a time. A process that was killed holds the lock until its server notices: hence some patience."""
-    connection.execute("select set_config('lock_timeout', %s, false)", [f"{int(patience * 1000)}ms"])
-    import psycopg
+    """One move at a time. A process that was killed holds the lock until its server notices: hence some patience.
 
+    It asks again and again: who waited in a statement would hold a snapshot, for which the other's CREATE INDEX
+    CONCURRENTLY would wait in turn.
+    """
+    give_up = time.monotonic() + patience
+    while not _takes_lock(connection):
+        if time.monotonic() > give_up:
+            raise AdoptionRefused("Another `tenantry adopt` is at work on this database.", hint="Wait for it to end.")
+        time.sleep(_PAUSE)
     try:
-        connection.execute("select pg_advisory_lock(%s)", [LOCK])
-    except psycopg.errors.LockNotAvailable:
-        raise AdoptionRefused(
-            "Another `tenantry adopt` is at work on this database.", hint="Wait for it to end."
-        ) from None
-    try:
-        connection.execute("set lock_timeout = 0")
         yield
     finally:
         if not connection.closed:
             connection.execute("select pg_advisory_unlock(%s)", [LOCK])
 
 
+def _entry(position: int, step: dict[str, Any], *rest: Any) -> Entry:
+    return Entry(position, _step(step), *rest)
+
+
+def _takes_lock(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+    return bool(row and row[0])
+
+
+def _tupled(told: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where we have tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+
+
 def _step(told: dict[str, Any]) -> Step:
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return Step(**values)
+    parts = tuple(_step(part) for part in told.get("parts", ()))
+    return Step(**{**_tupled(told), "parts": parts})
