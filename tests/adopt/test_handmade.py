@@ -11,6 +11,8 @@ import pytest
 
 from adopt import worlds
 from adopt.comparing import state
+from adopt.test_script import follow as follow_script
+from adopt.test_script import write, write_undo
 from adopt.worlds import World, schema_of
 from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import Connection, findings, organization, read, record, refused, rows, run
@@ -170,6 +172,17 @@ def test_what_it_does_not_copy_is_found_by_verify(world: World) -> None:
     [(kind, table, told)] = [each for each in world.findings(still=False) if each[0] == "drift"]
     assert (kind, table) == ("drift", "public.organizations")
     assert told == 'public.organizations: org_one is called "By hand", and "Name of org_one" at Clerk.'
+
+
+def test_a_script_for_psql_has_it_follow_as_the_command_does(world: World) -> None:
+    database = world.database
+    follow_script(database, write(world), to="constrain")
+    assert names(database) == ["org_new Name of org_new", *RIGHT]
+    tell(database, "organization.updated", "org_one", name="Renamed")
+    assert "org_one Renamed" in names(database)
+    follow_script(database, write_undo(world))
+    tell(database, "organization.updated", "org_one", 1, name="Not any more")
+    assert "org_one Renamed" in names(database)
 
 
 # --- retired ----------------------------------------------------------------------------------------------------------
