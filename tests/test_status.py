@@ -22,7 +22,7 @@ from tenantry.errors import DatabaseUnavailable, SchemaError
 from tenantry.fastapi import Tenantry
 from tenantry.mirror import Call
 from tenantry.silence import Silence
-from tenantry.status import Backlog, Check, Facts, LastRun, Reader, Status, judge, without_facts
+from tenantry.status import Backlog, Check, Facts, Follower, LastRun, Reader, Status, judge, without_facts
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -66,6 +66,16 @@ def test_all_is_well_while_nothing_is_found() -> None:
     assert check(WELL, "event types").says == "1 of 3 seen; not yet: user.deleted, role.deleted"
     assert check(WELL, "reconcile").says == "1 h ago, 1,200 objects listed, 3 repaired"
     assert check(WELL, "feed").says == "1 consumer, 0 changes to come"
+
+
+def test_tables_that_follow_are_told_of_where_there_are_some() -> None:
+    assert "followers" not in [one.name for one in judge(WELL).checks]
+    following = replace(WELL, followers=(Follower("companies", 0), Follower("teams", 0)))
+    assert check(following, "followers") == Check("followers", "ok", "2 tables of the app's own, up to date")
+    behind = check(replace(WELL, followers=(Follower("companies", 1000),)), "followers")
+    assert (behind.level, behind.next) == ("warn", ("tenantry db check", "select tenantry.catch_up_v1();"))
+    assert "1,000 or more organizations" in behind.says
+    assert "companies" not in behind.says  # it may stand on a public page
 
 
 def test_the_status_is_its_worst_check() -> None:

@@ -94,6 +94,14 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
+class Follower:
+    """A table of the app's own that follows the mirror's organizations, and how many it does not have as they are."""
+
+    table: str
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
 class LastRun:
     """The newest reconcile run of everything. `counts` and `drift` by kind, as `tenantry.reconcile` keeps them."""
 
@@ -127,6 +135,7 @@ class Facts:
     repaired: Mapping[str, Mapping[str, int]]
     unplaced: Backlog
     readers: tuple[Reader, ...]
+    followers: tuple[Follower, ...] = ()
 
 
 def read_facts(answer: str) -> Facts:
@@ -153,6 +162,7 @@ def read_facts(answer: str) -> Facts:
         readers=tuple(
             Reader(one["name"], one["state"], one["behind"], _time(one["since"])) for one in told["consumers"]
         ),
+        followers=tuple(Follower(one["table"], one["behind"]) for one in told["followers"]),
     )
 
 
@@ -211,6 +221,7 @@ def judge(
         _ties(facts),
         _reconcile(facts, reconcile_every),
         _feed(facts),
+        *([_followers(facts)] if facts.followers else []),
         _instance(facts),
         _schema(facts.schema, installed),
     ]
@@ -366,6 +377,15 @@ def _feed(facts: Facts) -> Check:
         behind = sum(one.behind for one in readers)
         return Check("feed", "ok", f"{total}, {_counted(behind)} changes to come" if readers else "nobody is told")
     return Check("feed", "warn", f"of {total}: {', '.join(says)}", ("tenantry changes list", *following))
+
+
+def _followers(facts: Facts) -> Check:
+    total = "1 table" if len(facts.followers) == 1 else f"{len(facts.followers)} tables"
+    behind = sum(one.behind for one in facts.followers)
+    if not behind:
+        return Check("followers", "ok", f"{total} of the app's own, up to date")
+    says = f"{total} of the app's own, which lack {_counted(behind)} organizations as they are"
+    return Check("followers", "warn", says, ("tenantry db check", "select tenantry.catch_up_v1();"))
 
 
 def _instance(facts: Facts) -> Check:

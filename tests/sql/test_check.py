@@ -21,6 +21,9 @@ TABLES = [
     "create table countries (name text primary key)",
     "create table alembic_version (version_num text primary key)",
     "create view titles as select title from documents",
+    "create table companies (clerk_org_id text primary key, name text)",
+    "select tenantry.share_table_v1('companies', 'none')",
+    'select tenantry.follow_tenants_v1(\'companies\', \'{"columns": {"name": "name"}}\')',
 ]
 
 
@@ -168,6 +171,17 @@ BREAKS = [
     broken("TC25", "documents", "create publication p for table documents", login=SUPERUSER, fix=False),
     broken(
         "TC25", "notes", "create publication p for tables in schema public", login=SUPERUSER, fix=False, also="TC25"
+    ),
+    broken("TC26", "companies", "drop function companies_follow_tenants"),
+    broken("TC26", "companies", "alter function companies_follow_tenants security invoker"),
+    broken("TC26", "companies", f"alter function companies_follow_tenants owner to {APP}", login=SUPERUSER),
+    broken("TC26", "companies", f"grant execute on function companies_follow_tenants to {APP}"),
+    broken(
+        "TC27",
+        "companies",
+        "insert into tenantry.follower_gaps (relation, tenant_id)"
+        " select 'companies', max(id::text)::uuid from tenantry.tenants",
+        login=SUPERUSER,
     ),
     broken("TC30", "boss", "create role boss login superuser", "grant tenantry_app to boss", login=SUPERUSER),
     broken("TC30", '"The Boss"', 'create role "The Boss" login bypassrls in role app_login', login=SUPERUSER),

@@ -12,13 +12,15 @@ from typing import Any
 
 from tenantry.adopt.names import format_target, parse_target, plain
 from tenantry.adopt.ownership import Proposal
-from tenantry.adopt.plan import KINDS, PLACES, Decision, Plan, Rows, Source
+from tenantry.adopt.plan import KINDS, PLACES, THEN, Decision, Plan, Rows, Source
 from tenantry.errors import ConfigurationError
 
 FILE = "adopt.toml"
 
 _ROWS = ("to", "organization", "column", "by", "organizations", "csv", "rest")
 _SOURCE = ("table", "key", "clerk_id", "email", "csv")
+_ORGANIZATIONS = (*_SOURCE, "then", "columns")
+_COLUMNS = ("name", "slug", "image_url", "created_at", "updated_at", "deleted_at")
 _TABLE = ("tenant", "column", "refers_to", "mode", "keep", "triggers")
 _TOP = ("rows", "users", "organizations", "tables")
 
@@ -35,6 +37,13 @@ _ROWS_HELP = """\
 #   to = "column", column = "email", by = "domain"     the same, by what stands behind the @
 #   to = "csv", csv = "owners.csv"                     by a file of lines: the user's key, org_...
 # rest = "org_..." gets the rows of nobody known; without it they have to be settled before isolation.
+"""
+
+_ORGANIZATIONS_HELP = """\
+# What becomes of this table:
+#   then = "leave"    it stays the app's, whose own handler of webhooks goes on filling it
+#          "follow"   Tenantry's mirror fills it from `constrain` on, in these columns alone: that handler can go
+#          "retire"   from `contract` on no tenant reaches it: for a table that nothing refers to
 """
 
 _TABLES_HELP = """\
@@ -61,7 +70,7 @@ def write(plan: Plan, proposals: Mapping[str, Proposal]) -> str:
         note = "" if plan.users.table else "# Columns that name users hold Clerk's ids themselves.\n"
         parts.append(note + _section("users", _source(plan.users)))
     if plan.organizations is not None:
-        parts.append(_section("organizations", _source(plan.organizations)))
+        parts.append(_ORGANIZATIONS_HELP + _section("organizations", _source(plan.organizations, _ORGANIZATIONS)))
     parts.append(_TABLES_HELP)
     parts += [table(decision, proposals.get(decision.table)) for decision in plan.decisions]
     return "\n".join(parts)
@@ -80,8 +89,8 @@ def _rows(rows: Rows) -> dict[str, Any]:
     return {name: getattr(rows, name) for name in names if getattr(rows, name)}
 
 
-def _source(source: Source) -> dict[str, Any]:
-    return {name: getattr(source, name) for name in _SOURCE if getattr(source, name)}
+def _source(source: Source, names: Iterable[str] = _SOURCE) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in names if getattr(source, name)}
 
 
 def _decision(decision: Decision) -> dict[str, Any]:
@@ -101,6 +110,8 @@ def _key(key: str) -> str:
 
 def _value(value: Any) -> str:
     """JSON's strings and lists of them are TOML's too, save for the one control character that JSON leaves as it is."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(key)} = {_value(each)}' for key, each in value.items())} }}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -178,13 +189,26 @@ class _Reader:
         if name not in told:
             return None
         section = self._section(told, name)
-        self._known(section, _SOURCE, name)
-        source = Source(**{key: self._text(section, name, key) for key in _SOURCE})
+        self._known(section, _ORGANIZATIONS if name == "organizations" else _SOURCE, name)
+        source = Source(
+            **{key: self._text(section, name, key) for key in _SOURCE},
+            then=self._one_of(section, name, "then", THEN, "leave"),
+            columns=self._columns(section, name),
+        )
         if source.table and not source.key:
             self._mistake(name, "table", "key, the column that other tables refer to, is missing.")
         if name == "organizations" and not source.table:
             self._mistake(name, "", "table is missing.")
         return source
+
+    def _columns(self, told: Mapping[str, Any], section: str) -> Mapping[str, str]:
+        columns = told.get("columns", {})
+        if not isinstance(columns, dict) or not all(isinstance(each, str) and each for each in columns.values()):
+            self._mistake(section, "columns", 'columns says what goes where: { name = "name", slug = "slug" }.')
+            return {}
+        for what in columns.keys() - set(_COLUMNS):
+            self._mistake(section, "columns", f'"{what}" cannot be copied: {", ".join(_COLUMNS)} can.')
+        return columns
 
     def _decision(self, table: str, tables: Mapping[str, Any]) -> Decision | None:
         told = self._section(tables, table, "tables.")

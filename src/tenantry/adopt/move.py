@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tenantry import schema as schemas
 from tenantry.adopt import (
     catalog,
+    handmade,
     identity,
     news,
     obstacles,
@@ -61,7 +62,7 @@ def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
     """What somebody has to see to before a move begins; from then on what is new in the database. A sentence each."""
     if record.exists(connection):
         return list_news(connection)
-    return obstacles.list_notices(connection, plan, read_schema(connection))
+    return [*obstacles.list_notices(connection, plan, read_schema(connection)), *handmade.list_notices(plan)]
 
 
 def list_news(connection: psycopg.Connection[Any]) -> list[str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tenantry.adopt import handmade
 from tenantry.adopt.catalog import Reference, Schema, Table
 from tenantry.adopt.names import format_target, plain, split
 from tenantry.adopt.plan import Decision, Kind, Plan, Rows, Source
@@ -67,7 +68,9 @@ def find_users(schema: Schema, organizations: Source | None) -> Source | None:
 def find_organizations(schema: Schema) -> Source | None:
     """The app's own table of organizations, if it has one that holds Clerk's ids of them."""
     source = _find_source(schema, _ORGANIZATIONS, "organization", "")
-    return source if source and source.clerk_id else None
+    if source is None or not source.clerk_id:
+        return None
+    return replace(source, columns=handmade.propose_columns(schema.tables[source.table]))
 
 
 def _find_source(schema: Schema, named: re.Pattern[str], holds: str, taken: str) -> Source | None:

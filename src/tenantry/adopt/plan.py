@@ -14,9 +14,11 @@ from tenantry.errors import ConfigurationError
 
 Kind = Literal["owner", "reference", "organization", "column", "shared", "undecided"]
 To = Literal["personal", "organization", "column", "csv"]
+Then = Literal["leave", "follow", "retire"]
 
 KINDS: tuple[Kind, ...] = ("owner", "reference", "organization", "column", "shared", "undecided")
 PLACES: tuple[To, ...] = ("personal", "organization", "column", "csv")
+THEN: tuple[Then, ...] = ("leave", "follow", "retire")
 MODES = ("read", "write", "none")
 
 TENANT_COLUMN = "tenant_id"
@@ -53,6 +55,10 @@ class Source:
     """The app's own table of users, or of organizations: its key, and where Clerk's ids of them are.
 
     Without a `table`, the columns that name users hold Clerk's ids themselves.
+
+    `then` is what becomes of the app's own organizations: `leave` the table to the app, have it `follow` the mirror, in
+    `columns` (name, slug, image_url, created_at, updated_at, deleted_at -> column), or `retire` it, so that no tenant
+    reaches it any more.
     """
 
     table: str = ""
@@ -60,6 +66,8 @@ class Source:
     clerk_id: str = ""
     email: str = ""
     csv: str = ""
+    then: Then = "leave"
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

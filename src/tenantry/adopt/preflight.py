@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tenantry import mirror
-from tenantry.adopt import obstacles, verify
+from tenantry.adopt import handmade, obstacles, verify
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.config import read_pairs
@@ -73,6 +73,7 @@ def examine(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> 
     plans.sort(plan, schema)
     examiner = _Examiner(connection, plan, schema)
     examiner.problems += obstacles.list_problems(connection, plan, schema)
+    examiner.problems += handmade.list_problems(connection, plan, schema)
     known = examiner.examine()
     if examiner.problems:
         raise _refusal(examiner.problems, "Nothing has been changed.")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenantry.adopt import grants, owners
+from tenantry.adopt import grants, handmade, owners
 from tenantry.adopt.catalog import Reference, Schema
 from tenantry.adopt.keys import Keys
 from tenantry.adopt.names import split
@@ -46,6 +46,7 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
     for each in transitions:
         steps += each.constrain()
     steps += _open(schema, transitions, shares)
+    steps += handmade.follow(plan, schema)
     for each in transitions:
         steps += each.require()
     steps += [each.isolate() for each in transitions]
@@ -56,6 +57,7 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
         steps += each.keys.replace_references()
     for each in transitions:
         steps += each.keys.replace_indexes()
+    steps += handmade.retire(plan)
     return (*steps, *owners.remove_place(schema, sources))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import identity, record, references, steps
+from tenantry.adopt import drift, identity, record, references, steps
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.identity import Identity
 from tenantry.adopt.names import listing, literal, plain, split
@@ -41,7 +41,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind`: lost, changed, gone, tenant, null, crossing, or a code of check_v1."""
+    """`kind`: lost, changed, gone, tenant, null, crossing, drift, or a code of check_v1."""
 
     kind: str
     table: str
@@ -98,6 +98,9 @@ def verify(
     if any(entry.step.phase == "backfill" for entry in entries) and phase not in (None, "expand"):
         findings += _of_tenants(rows, plan, schema, move.known if move else Known())
         findings += _of_references(rows, plan, schema)
+    if phase in ("constrain", "isolate", "contract"):  # from then on the app's organizations follow, if they are to
+        left = drift.find_left(connection, plan, schema)
+        findings += [Finding("drift", plan.organizations.table, told) for told in left if plan.organizations]
     if phase == "contract":
         findings += _of_isolation(connection, plan, schema)
     return Report(phase, counts, tuple(findings), notes)

@@ -36,6 +36,12 @@ create or replace trigger note_inserted after insert on tenantry.tenant_membersh
 create or replace trigger note_updated after update on tenantry.tenant_memberships
   referencing old table as old_rows new table as new_rows for each statement execute function tenantry.note_members();
 
+-- The app's own tables of organizations follow.
+create or replace trigger follow_inserted after insert on tenantry.tenants
+  referencing new table as new_rows for each statement execute function tenantry.follow_tenants();
+create or replace trigger follow_updated after update on tenantry.tenants
+  referencing old table as old_rows new table as new_rows for each statement execute function tenantry.follow_tenants();
+
 -- What roles permit is kept ready to be read; a statement on no row makes it so for what is there already.
 do $$
 declare
@@ -97,6 +103,7 @@ grant select on tenantry.tenants, tenantry.users, tenantry.tenant_memberships, t
 grant select on tenantry.migrations, tenantry.table_isolation, tenantry.clerk_instance to tenantry_app, tenantry_tenant;
 -- The operator's view, without a tenant: deliveries, changes, runs. Not for tenantry_tenant.
 grant select on tenantry.webhook_events, tenantry.changes, tenantry.consumers, tenantry.reconcile_runs, tenantry.reconcile_pages to tenantry_app;
+grant select on tenantry.followers, tenantry.follower_gaps to tenantry_app;  -- for check_v1
 -- A dump runs as the bypass: it reads everything.
 grant select on all tables in schema tenantry to tenantry_bypass;
 grant select on all sequences in schema tenantry to tenantry_bypass;
@@ -115,8 +122,9 @@ begin
         'resolve_identity', 'resolve_tenant', 'enter_tenant', 'refuse_leftovers', 'clerk_text', 'clerk_object',
         'find_tenant', 'register_isolation', 'check_isolation_options', 'prepare_tenant_column', 'partitions_of',
         'isolation_predicate', 'enforce_isolation', 'remove_policies', 'grant_table', 'grant_schema', 'grant_sequences',
-        'sequences_of', 'views_of', 'confine_views', 'check_tables', 'check_keys', 'check_readers', 'check_roles',
-        'isolation_holds', 'isolation_statement', 'columns_of', 'is_unique', 'confined_tables') then
+        'sequences_of', 'views_of', 'confine_views', 'check_tables', 'check_keys', 'check_readers', 'check_followers', 'check_roles',
+        'isolation_holds', 'isolation_statement', 'columns_of', 'is_unique', 'confined_tables',
+        'check_follower_options', 'follower_routine', 'follower_writes', 'register_follower', 'forget_follower') then
       execute format('grant execute on function %s to tenantry_app', f.signature);
     end if;
     if f.name in (

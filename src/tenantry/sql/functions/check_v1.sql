@@ -6,6 +6,7 @@ returns table (name text, object text, code text, explanation text, fix text) la
   select * from tenantry.check_tables()
   union all select * from tenantry.check_keys()
   union all select * from tenantry.check_readers()
+  union all select * from tenantry.check_followers()
   union all select * from tenantry.check_roles()
   order by code, object
 $$;

@@ -7,6 +7,7 @@
 --   "dead_letters": {"count", "newest_at", "by_type": {...}}, "refused": {"count": <of the last day>, "newest_at"},
 --   "ties", "run", "backfilled_at", "repaired": see status_of_runs,
 --   "unplaced": {"count", "since"},
+--   "followers": [{"table", "behind"}, ...]: see follow_tenants_v1,
 --   "consumers": [{"name", "state": as list_consumers_v1 has it, "behind", "since": <when the next change was written>}, ...]}
 -- Who may call: tenantry_app. The planner settings: for a value that half of a table has, it would begin at the table's
 -- beginning, and read all of it for one that no row has.
@@ -58,6 +59,11 @@ begin
     cross join lateral (
       select count(*) filter (where tenantry.is_of_kinds(w.kind, c.kinds)) as behind, min(w.at) as since
       from (select kind, at from tenantry.changes where pos > c.pos order by pos limit 1000) as w) as waiting));
+
+  answer := answer || jsonb_build_object('followers', (
+    select coalesce(jsonb_agg(jsonb_build_object('table', f.relation, 'behind', (
+      select count(*) from (select from tenantry.follower_gaps as g where g.relation = f.relation limit 1000) as g)) order by f.relation::text), '[]')
+    from tenantry.followers as f join pg_class as c on c.oid = f.relation));
 
   runs := tenantry.status_of_runs();
   return answer || jsonb_build_object('run', runs.last, 'backfilled_at', runs.backfilled_at, 'repaired', runs.repaired);
