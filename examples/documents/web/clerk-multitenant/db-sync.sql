@@ -398,6 +398,25 @@ create table tenantry.table_isolation (
   constraint table_isolation_key check (mode <> 'isolated' or (tenant_column is not null and tenant_key in ('id', 'clerk_org_id')))
 );
 
+-- The app's own tables of organizations that follow `tenants`, see follow_tenants_v1 ...
+create table tenantry.followers (
+  relation   regclass primary key,
+  routine    text not null,                  -- writes it, with the rights of the table's owner
+  org_column name not null,                  -- where it has Clerk's id
+  columns    jsonb not null,                 -- what else of an organization is copied -> into which column
+  since      timestamptz not null default now()
+);
+-- ... and the organizations whose rows there are not as they should be: not copied yet, or refused.
+create table tenantry.follower_gaps (
+  relation   regclass not null,              -- no reference: a merge under way may write it while the table is forgotten
+  tenant_id  uuid not null references tenantry.tenants (id),
+  attempts   integer not null default 0,
+  code       text,                           -- SQLSTATE of the last attempt ...
+  object     text,                           -- ... the constraint or column it names: never what was to be written
+  at         timestamptz,
+  primary key (relation, tenant_id)
+);
+
 -- A verified token's facts as set_tenant_v1 takes them. The rest is jsonb because any caller may have written it: a
 -- cast that fails here would be no error of ours.
 create type tenantry.identity_facts as (
@@ -745,6 +764,28 @@ begin
 end
 $$;
 
+-- Copies organizations into the app's own tables that follow and do not have them as they are: see follow_tenants_v1.
+--
+-- options: {"limit": so many for each table, 100 unless given}
+-- returns: {"copied": n, "behind": how many are left}: call it again, in another transaction, while it copies some
+-- raises:  TY010
+--
+-- Who may call: tenantry_app. Locks: the organizations' rows and the app's, until the transaction ends.
+create or replace function tenantry.catch_up_v1(options jsonb default '{}')
+returns jsonb language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+declare
+  copied integer;
+begin
+  if coalesce(options ->> 'limit', '100') !~ '^[1-9]\d{0,5}$' then
+    perform tenantry.raise_error('TY010', 'limit is a whole number up to 999999');
+  end if;
+  copied := tenantry.fill_gaps(coalesce(options ->> 'limit', '100')::integer);
+  return jsonb_build_object('copied', copied, 'behind', (
+    select count(*) from tenantry.follower_gaps as g join tenantry.followers as f on f.relation = g.relation
+    join pg_class as c on c.oid = f.relation));
+end
+$$;
+
 -- Refuses (TY010) what is no array of deliveries, each with a body of its own or in `bodies`; answers their message ids,
 -- in order.
 create or replace function tenantry.check_batch(batch jsonb, bodies text[])
@@ -767,6 +808,94 @@ begin
   end loop;
   perform tenantry.check_ids(variadic ids);
   return ids;
+end
+$$;
+
+-- Refuses what follow_tenants_v1 cannot do, naming why.
+create or replace function tenantry.check_follower_options(relation regclass, options jsonb, org_column name, columns jsonb)
+returns void language plpgsql as $$
+declare
+  kind  "char";
+  owner oid;
+  wrong text;
+begin
+  perform tenantry.refuse_second_context();
+  select c.relkind, c.relowner into kind, owner from pg_class as c where c.oid = relation;
+  if kind is null or kind not in ('r', 'p') then
+    perform tenantry.raise_error('TY030', format('%s is no table', coalesce(relation::text, 'null')));
+  elsif not pg_has_role(owner, 'usage') then
+    perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may have it follow, and you are %I', relation, pg_get_userbyid(owner), current_user));
+  elsif not (select has_schema_privilege(owner, c.relnamespace, 'create') from pg_class as c where c.oid = relation) then
+    perform tenantry.raise_error('TY030', format('%I may not create a function in the schema of %s, which is to write it', pg_get_userbyid(owner), relation));
+  elsif jsonb_typeof(options) <> 'object' or jsonb_typeof(columns) <> 'object' then
+    perform tenantry.raise_error('TY010', 'options, and columns in them, are JSON objects');
+  end if;
+  select option into wrong from jsonb_object_keys(options) as option where option not in ('org_id', 'columns', 'copy') limit 1;
+  if wrong is not null then
+    perform tenantry.raise_error('TY010', format('unknown option %L: org_id, columns and copy are known', wrong));
+  elsif coalesce(options ->> 'copy', 'later') <> 'later' then
+    perform tenantry.raise_error('TY010', 'option "copy" is "later" or left out');
+  end if;
+  select w.what into wrong from jsonb_each(columns) as w(what, place)
+  where w.what not in (select what from tenantry.follower_writes()) or jsonb_typeof(w.place) <> 'string' limit 1;
+  if wrong is not null then
+    perform tenantry.raise_error('TY010', format('columns.%s: %s can be copied, each into a column', wrong,
+      (select string_agg(what, ', ') from tenantry.follower_writes())));
+  end if;
+
+  select coalesce(w.what, 'org_id') into wrong
+  from (select null, org_column::text, '{text,varchar}'::regtype[]
+        union all select c.key, c.value, k.types from jsonb_each_text(columns) as c join tenantry.follower_writes() as k on k.what = c.key) as w(what, place, types)
+  left join pg_attribute as a on a.attrelid = relation and a.attname = w.place and a.attnum > 0 and not a.attisdropped
+  where a.attname is null or a.attgenerated <> '' or a.attidentity <> '' or not a.atttypid = any (w.types::oid[])
+     or w.what = 'deleted_at' and a.attnotnull and a.atttypid <> 'boolean'::regtype
+  limit 1;
+  if wrong is not null then
+    perform tenantry.raise_error('TY030', format('%s has no column %I that could hold %s', relation, coalesce(columns ->> wrong, org_column), wrong));
+  end if;
+  select c.value into wrong from jsonb_each_text(columns) as c group by 1 having count(*) > 1 or c.value = org_column limit 1;
+  if wrong is not null then
+    perform tenantry.raise_error('TY030', format('the column %I of %s is named twice', wrong, relation));
+  elsif not exists (
+      select from pg_index as i join pg_attribute as a on a.attrelid = i.indrelid and a.attname = org_column
+      where i.indrelid = relation and i.indisunique and i.indisvalid and i.indpred is null and a.attnum = any (i.indkey)) then
+    perform tenantry.raise_error('TY030', format('%I of %s is not unique: an organization has one row', org_column, relation));
+  end if;
+  select string_agg(quote_ident(a.attname), ', ') into wrong from pg_attribute as a
+  where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attnotnull and not a.atthasdef and a.attidentity = ''
+    and a.attname <> org_column and a.attname not in (select c.value from jsonb_each_text(columns) as c);
+  if wrong is not null then
+    perform tenantry.raise_error('TY030', format(
+      'no row could be added to %s: %s may not be null. Name what is copied into it, or give it a default', relation, wrong));
+  end if;
+end
+$$;
+
+-- check_v1 about the app's own tables of organizations that follow: TC26, TC27.
+create or replace function tenantry.check_followers()
+returns table (name text, object text, code text, explanation text, fix text) language plpgsql stable as $$
+begin
+  return query
+  select 'follower-broken', f.relation::text, 'TC26',
+    case when c.oid is null then 'This table was to follow the mirror''s organizations, and was dropped.'
+      else format('The function %s, by which this table follows the mirror''s organizations, is missing, was changed, or may be called by others.', f.routine) end,
+    format(case when c.oid is null then 'select tenantry.unfollow_tenants_v1(%L);' else 'select tenantry.follow_tenants_v1(%L);' end, f.relation)
+  from tenantry.followers as f left join pg_class as c on c.oid = f.relation
+  where c.oid is null or not exists (
+    select from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+    where format('%I.%I', n.nspname, p.proname) = f.routine and p.proargtypes = array['jsonb'::regtype::oid]::oidvector
+      and p.prosecdef and p.proowner = c.relowner and has_function_privilege('tenantry_owner', p.oid, 'execute')
+      and has_schema_privilege('tenantry_owner', n.oid, 'usage')
+      and not exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as g
+                      where g.grantee not in (p.proowner, 'tenantry_owner'::regrole::oid)));
+
+  return query
+  select 'follower-behind', f.relation::text, 'TC27',
+    format('%s of the mirror''s organizations are not in this table as they are%s.', count(*),
+      coalesce('; it refused with ' || string_agg(distinct concat_ws(' ', g.code, nullif(g.object, '')), ', '), '')),
+    'select tenantry.catch_up_v1();'
+  from tenantry.followers as f join pg_class as c on c.oid = f.relation join tenantry.follower_gaps as g on g.relation = f.relation
+  group by f.relation;
 end
 $$;
 
@@ -860,7 +989,9 @@ begin
   return query
   select 'reference-across-tenants', i.relation::text, 'TC11',
     format('Foreign key %I does not carry the tenant: a row may refer to another tenant''s, and its deletion may cascade there.', k.conname),
-    -- The owner, under a forced policy, could not validate a key.
+    case when i.tenant_key <> there.tenant_key then
+      format('No key can carry it: %s tells its tenant by %s, %s by %s. Isolate both by the same one.', i.relation, i.tenant_key, k.confrelid::regclass, there.tenant_key)
+    else  -- The owner, under a forced policy, could not validate a key.
     format('alter table %1$s no force row level security; alter table %2$s no force row level security; ', i.relation, k.confrelid::regclass)
     || case when not tenantry.is_unique(k.confrelid, there.tenant_column || target.names) then
       format('alter table %s add unique (%I, %s); ', k.confrelid::regclass, there.tenant_column, target.list) else '' end
@@ -870,6 +1001,7 @@ begin
       when 'd' then format(' on delete set default (%s)', source.list) else '' end
     || case k.confupdtype when 'c' then ' on update cascade' else '' end
     || format('; alter table %1$s force row level security; alter table %2$s force row level security;', i.relation, k.confrelid::regclass)
+    end
   from tenantry.table_isolation as i
   join pg_constraint as k on k.conrelid = i.relation and k.contype = 'f' and k.conparentid = 0
   join tenantry.table_isolation as there on there.relation = k.confrelid and there.mode = 'isolated'
@@ -1081,6 +1213,7 @@ returns table (name text, object text, code text, explanation text, fix text) la
   select * from tenantry.check_tables()
   union all select * from tenantry.check_keys()
   union all select * from tenantry.check_readers()
+  union all select * from tenantry.check_followers()
   union all select * from tenantry.check_roles()
   order by code, object
 $$;
@@ -1168,6 +1301,55 @@ returns setof regclass language sql stable as $$
   select i.relation from tenantry.table_isolation as i join pg_class as c on c.oid = i.relation where i.mode = 'isolated'
   union all
   select c.oid::regclass from pg_class as c where c.relnamespace = 'tenantry'::regnamespace and c.relkind = 'r' and c.relrowsecurity
+$$;
+
+-- Has a table that follows copy these organizations, whose rows the caller has locked: all at once, or else one by one.
+-- Answers how many it took; of the others it notes why not. After a lock that was not to be had, or half a second, what
+-- is left waits for the next time: whoever changed the organizations is waiting too.
+create or replace function tenantry.copy_to_follower(follower tenantry.followers, organizations tenantry.tenants[])
+returns integer language plpgsql as $$
+declare
+  deadline constant timestamptz := clock_timestamp() + interval '0.5 s';
+  refusal  tenantry.follower_gaps := tenantry.hand_over(follower, organizations);
+  refused  boolean := refusal.code is not null;
+  late     boolean := coalesce(refusal.code = '55P03', false);
+  taken    uuid[] := case when refused then '{}' else array(select o.id from unnest(organizations) as o) end;
+  one      tenantry.tenants;
+begin
+  foreach one in array case when refused then organizations else '{}' end loop
+    if not late and cardinality(organizations) > 1 then
+      refusal := tenantry.hand_over(follower, array[one]);
+      refused := refusal.code is not null;
+      late := coalesce(refusal.code = '55P03', false) or clock_timestamp() > deadline;
+    else
+      refused := true;
+    end if;
+    if refused then
+      insert into tenantry.follower_gaps as g (relation, tenant_id, attempts, code, object, at)
+      values (follower.relation, one.id, 1, refusal.code, refusal.object, clock_timestamp())
+      on conflict (relation, tenant_id) do update set
+        attempts = g.attempts + 1, code = excluded.code, object = excluded.object, at = excluded.at;
+    else
+      taken := taken || one.id;
+    end if;
+  end loop;
+  delete from tenantry.follower_gaps as g where g.relation = follower.relation and g.tenant_id = any (taken);
+  return cardinality(taken);
+end
+$$;
+
+-- Has every table that follows copy these organizations, whose rows the caller has locked.
+create or replace function tenantry.copy_to_followers(organizations tenantry.tenants[])
+returns void language plpgsql as $$
+declare
+  follower tenantry.followers;
+begin
+  for follower in
+    select f.* from tenantry.followers as f join pg_class as c on c.oid = f.relation order by f.relation
+  loop
+    perform tenantry.copy_to_follower(follower, organizations);
+  end loop;
+end
 $$;
 
 -- What the changes of this transaction are due to: see state_cause. 'sql' where somebody writes by hand.
@@ -1738,6 +1920,35 @@ begin
 end
 $$;
 
+-- Copies up to `most` organizations to each table that follows and does not have them as they are: those never tried
+-- first, and of the others those tried before a time. Answers how many were copied.
+-- Locks: the organizations' rows, passing over those that somebody is changing, who copies them then.
+create or replace function tenantry.fill_gaps(most integer, before timestamptz default 'infinity')
+returns integer language plpgsql as $$
+declare
+  copied   integer := 0;
+  follower tenantry.followers;
+  waiting  uuid[];
+  chosen   tenantry.tenants[];
+begin
+  if not exists (select from tenantry.follower_gaps) then
+    return 0;
+  end if;
+  for follower in
+    select f.* from tenantry.followers as f join pg_class as c on c.oid = f.relation order by f.relation
+  loop
+    waiting := array(
+      select g.tenant_id from tenantry.follower_gaps as g
+      where g.relation = follower.relation and coalesce(g.at < before, true) order by g.attempts, g.tenant_id limit most);
+    chosen := array(select t from tenantry.tenants as t where t.id = any (waiting) order by t.id for no key update skip locked);
+    if cardinality(chosen) > 0 then
+      copied := copied + tenantry.copy_to_follower(follower, chosen);
+    end if;
+  end loop;
+  return copied;
+end
+$$;
+
 -- The organizations whose live members in the mirror are not as many as Clerk says: {"org_1": 5, ...} -> ["org_1", ...].
 -- A member swapped for another, or a changed role, does not show. Who may call: tenantry_app.
 create or replace function tenantry.find_miscounted_v1(members jsonb)
@@ -1804,6 +2015,180 @@ begin
 end
 $$;
 
+-- AFTER INSERT or UPDATE of tenants, per statement: has the app's own tables of organizations follow. What fails there
+-- fails nothing here: it is noted, and tried again with the next change of any organization.
+create or replace function tenantry.follow_tenants()
+returns trigger language plpgsql as $$
+declare
+  changed tenantry.tenants[];
+begin
+  if not exists (select from tenantry.followers) then
+    return null;
+  elsif tg_op = 'INSERT' then
+    changed := array(select n from new_rows as n where n.clerk_org_id is not null order by n.id);
+  else
+    changed := array(
+      select n from new_rows as n join old_rows as o on o.id = n.id
+      where n.clerk_org_id is not null
+        and (n.ended_at is null, n.content_hash, n.revision > 0) is distinct from (o.ended_at is null, o.content_hash, o.revision > 0)
+      order by n.id);
+  end if;
+  if cardinality(changed) > 0 then
+    perform tenantry.copy_to_followers(changed);
+    perform tenantry.fill_gaps(10, before => now());
+  end if;
+  return null;
+end
+$$;
+
+-- Keeps the app's own table of organizations in step with the mirror: from now on the transaction that changes a tenant
+-- writes its row there too. A new organization gets a row, another name is carried over, and one that has ended is marked,
+-- where a column for that is named; no row is deleted. Idempotent; run it again after ALTERs of the table.
+--
+-- options: {"org_id": "clerk_org_id",                 -- the column that holds Clerk's id: that one unless given
+--           "columns": {"name": "name", "slug": "slug", "image_url": "logo", "created_at": "created_at",
+--                       "updated_at": "updated_at", "deleted_at": "deleted_at"},  -- what is copied -> where; none else
+--           "copy": "later"}                          -- what is there already is left to catch_up_v1
+--          {} for a table that follows already: as it was told before
+-- returns: {"table", "routine", "copied": n, "behind": how many its table refused: check_v1 says why}
+-- raises:  TY030 where the table cannot follow, naming why; TY010 for options it does not know
+--
+-- What is written is written by a function of the table's owner, made here, beside the table: its rights, its triggers.
+-- It sets the organization as the tenant, so that isolation lets it write that row and no other. `created_at` is
+-- written into new rows alone; `updated_at` along with something else. A column that may not be null gets Clerk's id
+-- where Clerk has nothing. What fails delays nothing and fails nothing: it is tried again at the next change.
+--
+-- Who may call: the table's owner, without a tenant. Locks: tenants (SHARE): webhooks wait until the transaction ends.
+create or replace function tenantry.follow_tenants_v1(relation regclass, options jsonb default '{}')
+returns jsonb language plpgsql as $$
+declare
+  known   tenantry.followers;
+  writer  text;
+  owner   name;
+  grantee text;
+  schema  regnamespace;
+  copied  jsonb;
+begin
+  select f.* into known from tenantry.followers as f where f.relation = follow_tenants_v1.relation;
+  if known.relation is null or options - 'copy' <> '{}' then
+    known.org_column := coalesce(options ->> 'org_id', 'clerk_org_id');
+    known.columns := coalesce(nullif(options -> 'columns', 'null'), '{}');
+  end if;
+  perform tenantry.check_follower_options(relation, options, known.org_column, known.columns);
+  select pg_get_userbyid(c.relowner), c.relnamespace, format('%I.%I', n.nspname, left(c.relname, 40) || '_follow_tenants') into owner, schema, writer
+  from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = relation;
+  if exists (select from tenantry.followers as f where f.routine = writer and f.relation <> follow_tenants_v1.relation) then
+    writer := writer || '_' || relation::oid;
+  end if;
+  if known.routine <> writer then  -- the table was renamed
+    execute format('drop function if exists %s(jsonb)', known.routine);
+  end if;
+  execute format('drop function if exists %s(jsonb)', writer);
+  execute tenantry.follower_routine(relation, writer, known.org_column, known.columns);
+  execute format('alter function %s(jsonb) owner to %I', writer, owner);
+  for grantee in
+    select case when g.grantee = 0 then 'public' else g.grantee::regrole::text end
+    from pg_proc as p cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as g
+    where p.oid = to_regprocedure(writer || '(jsonb)') and g.grantee <> p.proowner
+  loop
+    execute format('revoke all on function %s(jsonb) from %s', writer, grantee);
+  end loop;
+  execute format('grant execute on function %s(jsonb) to tenantry_owner', writer);
+  if not has_schema_privilege('tenantry_owner', schema, 'usage') then
+    if not has_schema_privilege(schema, 'usage with grant option') then
+      perform tenantry.raise_error('TY030', format(
+        'tenantry may not use the schema %s: its owner runs "grant usage on schema %1$s to tenantry_owner"', schema));
+    end if;
+    execute format('grant usage on schema %s to tenantry_owner', schema);
+  end if;
+  perform tenantry.register_follower(relation, writer, known.org_column, known.columns);
+  copied := case when options ->> 'copy' = 'later' then '{"copied": 0}' else tenantry.catch_up_v1('{"limit": 999999}') end;
+  return jsonb_build_object('table', relation, 'routine', writer, 'copied', copied -> 'copied',
+    'behind', (select count(*) from tenantry.follower_gaps as g where g.relation = follow_tenants_v1.relation));
+end
+$$;
+
+-- The statement that makes the function which writes a following table's rows, see follow_tenants_v1: it sets each
+-- organization as the tenant, which hand_over takes back. Deferred constraints of the app are asked at once, so that
+-- they refuse the copy, and not the commit of who merges.
+create or replace function tenantry.follower_routine(relation regclass, routine text, org_column name, columns jsonb)
+returns text language plpgsql stable as $$
+declare
+  schema   text;
+  target   text;
+  own      constant text := format('t.%I::text = o.org_id', org_column);
+  places   text;
+  values_  text;
+  sets     text;
+  differs  text;
+  marks    text;
+  unmarked text;
+begin
+  select format('%I', n.nspname), format('%I.%I', n.nspname, c.relname) into schema, target
+  from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = relation;
+
+  select string_agg(format(', %I', place), '' order by place), string_agg(', ' || fresh, '' order by place),
+    string_agg(format('%I = %s', place, kept), ', ' order by place) filter (where what <> 'created_at'),
+    string_agg(format('t.%I::text is distinct from (%s)::text', place, kept), E'\n          or ' order by place) filter (where what not in ('created_at', 'updated_at')),
+    string_agg(format('%I = %s', place, case when flag then 'true' else 'o.' || what end), ', ' order by place)
+      filter (where what in ('deleted_at', 'updated_at')),
+    string_agg(format(case when flag then 't.%I is distinct from true' else 't.%I is null' end, place), '') filter (where what = 'deleted_at')
+  into places, values_, sets, differs, marks, unmarked
+  from (
+    select c.key as what, c.value as place, c.flag,
+      case when c.flag then 'false' when c.key = 'deleted_at' then 'null' when c.required then format('coalesce(o.%s, o.org_id)', c.key) else 'o.' || c.key end as fresh,
+      case when c.flag then 'false' when c.key = 'deleted_at' then 'null' when c.required then format('coalesce(o.%s, t.%I::text)', c.key, c.value) else 'o.' || c.key end as kept
+    from (select k.key, k.value, a.atttypid = 'boolean'::regtype as flag, a.attnotnull and k.key in ('name', 'slug', 'image_url') as required
+          from jsonb_each_text(columns) as k join pg_attribute as a on a.attrelid = relation and a.attname = k.value) as c
+  ) as written;
+
+  return format('create or replace function %s(organizations jsonb)
+returns void language plpgsql security definer
+set search_path = pg_catalog, %s, pg_temp set timezone = ''UTC''
+as $follow$
+#variable_conflict use_column
+declare
+  o record;
+begin
+  for o in select * from jsonb_to_recordset(organizations) as r (id text, org_id text, context text, name text, slug text,
+    image_url text, created_at timestamptz, updated_at timestamptz, deleted_at timestamptz)
+  loop
+    perform set_config(''tenantry.tenant_id'', o.id, true), set_config(''tenantry.org_id'', o.org_id, true),
+      set_config(''tenantry.context'', o.context, true);
+', routine, schema)
+  || case when unmarked is not null then format('    if o.deleted_at is not null then
+      update %s as t set %s where %s and %s;
+    end if;
+', target, marks, own, unmarked) else '' end
+  || format('    continue when o.deleted_at is not null;
+    if not exists (select from %1$s as t where %2$s) then
+      begin
+        insert into %1$s (%3$I%4$s) values (o.org_id%5$s);
+      exception when unique_violation then  -- the app was first, or the key is another organization''s
+        if not exists (select from %1$s as t where %2$s) then
+          raise;
+        end if;
+      end;
+    end if;
+', target, own, org_column, places, values_)
+  || case when differs is not null then format('    update %s as t set %s
+    where %s and (
+          %s);
+', target, sets, own, differs) else '' end
+  || '  end loop;
+  set constraints all immediate;
+end
+$follow$';
+end
+$$;
+
+-- What of an organization can be copied, and into columns of which types.
+create or replace function tenantry.follower_writes(out what text, out types regtype[])
+returns setof record language sql immutable as $$
+  values ('name', '{text,varchar}'::regtype[]), ('slug', '{text,varchar}'), ('image_url', '{text,varchar}'),
+    ('created_at', '{timestamptz,timestamp}'), ('updated_at', '{timestamptz,timestamp}'), ('deleted_at', '{timestamptz,timestamp,boolean}')
+$$;
+
 -- Deletes deliveries received before a time; answers {"forgotten": n}. Dead letters, refused deliveries and the last of
 -- each type stay, see forgettable. A delivery forgotten is no duplicate when it comes again, so the last 7 days, in which Clerk's sender tries again, are
 -- kept: a later time is refused with TY010.
@@ -1838,6 +2223,16 @@ begin
     end if;
   end if;
   return jsonb_build_object('forgotten', forgotten);
+end
+$$;
+
+-- Forgets that a table follows. Definer: the registry is the owner's. Who may call: the table's owner.
+create or replace function tenantry.forget_follower(relation regclass)
+returns void language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+begin
+  perform tenantry.refuse_stranger(relation);
+  delete from tenantry.followers as f where f.relation = forget_follower.relation;
+  delete from tenantry.follower_gaps as g where not exists (select from tenantry.followers as f where f.relation = g.relation);
 end
 $$;
 
@@ -1916,6 +2311,60 @@ begin
   end if;
   execute format('grant %s on %s to tenantry_bypass', case mode when 'none' then 'select' else 'select, insert, update, delete' end, relation);
   perform tenantry.grant_sequences(relation, mode);
+end
+$$;
+
+-- Hands organizations to the routine of a table that follows; answers the refusal, whose code is null where it took them.
+--
+-- The routine, and the triggers of the app that it sets off, are the table owner's code and run with that owner's rights,
+-- never with those of who merges. So it has to be a definer of that owner, before and, as the owner might alter it in
+-- between, after the call: by its version, of which no two are alike. And it has to leave the search path alone, by which
+-- the functions that called this one find what they name. Else all that it did is undone, as with any error. What it
+-- calls could change how operators are found: those below are named in full. An older snapshot would not show the version.
+-- A lock is waited for less long than deadlocks are looked for: it is the copy that gives way.
+create or replace function tenantry.hand_over(follower tenantry.followers, organizations tenantry.tenants[])
+returns tenantry.follower_gaps language plpgsql set search_path = pg_catalog, tenantry, pg_temp set lock_timeout = '50ms' as $$
+declare
+  refusal tenantry.follower_gaps;
+  told    constant jsonb := (
+    select jsonb_agg(jsonb_build_object(
+      'id', o.id, 'org_id', o.clerk_org_id, 'context', tenantry.describe_app(o), 'name', o.name, 'slug', o.slug,
+      'image_url', o.image_url, 'created_at', o.created_at, 'updated_at', to_timestamp(o.revision / 1000.0),
+      'deleted_at', o.ended_at) order by o.id)
+    from unnest(organizations) as o where o.revision > 0 or o.ended_at is not null);  -- a stub has no name yet
+  names   constant text[] := array['tenantry.tenant_id', 'tenantry.org_id', 'tenantry.user_id', 'tenantry.context'];
+  before  constant text[] := array(select coalesce(current_setting(n, true), '') from unnest(names) as n);
+  path    constant text := current_setting('search_path');
+  version text;
+  called  text;
+begin
+  if told is null then
+    return null;
+  end if;
+  select p.oid || ' ' || p.xmin, format('%I.%I', n.nspname, p.proname) into version, called
+  from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace join pg_class as c on c.oid = follower.relation
+  where p.oid = to_regprocedure(follower.routine || '(jsonb)') and p.prosecdef and p.proowner = c.relowner;
+  if version is null or current_setting('transaction_isolation') <> 'read committed' then
+    refusal.code := case when version is null then '42883' else '25001' end;
+    return refusal;
+  end if;
+  perform set_config('tenantry.user_id', '', true);
+  execute format('select %s($1)', called) using told;
+  if not exists (
+      select from pg_catalog.pg_proc as p join pg_catalog.pg_class as c on c.oid operator(pg_catalog.=) follower.relation
+      where (p.oid operator(pg_catalog.||) ' ' operator(pg_catalog.||) p.xmin) operator(pg_catalog.=) version
+        and p.prosecdef and p.proowner operator(pg_catalog.=) c.relowner
+        and pg_catalog.current_setting('search_path') operator(pg_catalog.=) path) then
+    raise exception using errcode = '42501';
+  end if;
+  perform set_config(n, b, true) from unnest(names, before) as s(n, b);
+  return null;
+exception when assert_failure or others then
+  get stacked diagnostics refusal.code = returned_sqlstate, refusal.object = constraint_name;
+  if refusal.object = '' then
+    get stacked diagnostics refusal.object = column_name;
+  end if;
+  return refusal;
 end
 $$;
 
@@ -4458,6 +4907,47 @@ begin
 end
 $$;
 
+-- Refuses (TY030) whoever is not the owner of a table, for definer functions: within them the caller is known by the
+-- session alone. Of a table that is gone anybody may speak.
+create or replace function tenantry.refuse_stranger(relation regclass)
+returns void language plpgsql stable as $$
+declare
+  caller constant name := case current_setting('role') when 'none' then session_user else current_setting('role') end;
+  owner  constant oid := (select c.relowner from pg_class as c where c.oid = relation);
+begin
+  if not pg_has_role(caller, owner, 'usage') then
+    perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may do this, and you are %I', relation, pg_get_userbyid(owner), caller));
+  end if;
+end
+$$;
+
+-- Remembers that a table follows, and that it has all organizations yet to copy. The routine is one of the table's owner,
+-- and a definer: its name is taken from the catalog, never from the caller. Definer: the registry is the owner's.
+-- Who may call: the table's owner. Locks: tenants (SHARE), so that no merge under way passes the table by.
+create or replace function tenantry.register_follower(relation regclass, routine text, org_column name, columns jsonb)
+returns void language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+#variable_conflict use_column
+declare
+  named text;
+begin
+  perform tenantry.refuse_stranger(relation);
+  select format('%I.%I', n.nspname, p.proname) into named
+  from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+  join pg_class as c on c.oid = register_follower.relation and c.relowner = p.proowner
+  where p.oid = to_regprocedure(register_follower.routine || '(jsonb)') and p.prosecdef;
+  if named is null then
+    perform tenantry.raise_error('TY010', 'the routine is no definer function of the table''s owner');
+  end if;
+  lock table tenantry.tenants in share mode;
+  insert into tenantry.followers (relation, routine, org_column, columns)
+  values (register_follower.relation, named, register_follower.org_column, register_follower.columns)
+  on conflict (relation) do update set routine = excluded.routine, org_column = excluded.org_column, columns = excluded.columns;
+  insert into tenantry.follower_gaps (relation, tenant_id)
+  select register_follower.relation, t.id from tenantry.tenants as t where t.clerk_org_id is not null
+  on conflict (relation, tenant_id) do update set attempts = 0, at = null;
+end
+$$;
+
 -- Remembers what a table is, so that check_v1 can tell a table that lost its isolation from one that never had any; a
 -- null mode forgets it. Definer: the registry is the owner's. Who may call: tenantry_app.
 create or replace function tenantry.register_isolation(
@@ -4979,6 +5469,7 @@ $$;
 --   "dead_letters": {"count", "newest_at", "by_type": {...}}, "refused": {"count": <of the last day>, "newest_at"},
 --   "ties", "run", "backfilled_at", "repaired": see status_of_runs,
 --   "unplaced": {"count", "since"},
+--   "followers": [{"table", "behind"}, ...]: see follow_tenants_v1,
 --   "consumers": [{"name", "state": as list_consumers_v1 has it, "behind", "since": <when the next change was written>}, ...]}
 -- Who may call: tenantry_app. The planner settings: for a value that half of a table has, it would begin at the table's
 -- beginning, and read all of it for one that no row has.
@@ -5030,6 +5521,11 @@ begin
     cross join lateral (
       select count(*) filter (where tenantry.is_of_kinds(w.kind, c.kinds)) as behind, min(w.at) as since
       from (select kind, at from tenantry.changes where pos > c.pos order by pos limit 1000) as w) as waiting));
+
+  answer := answer || jsonb_build_object('followers', (
+    select coalesce(jsonb_agg(jsonb_build_object('table', f.relation, 'behind', (
+      select count(*) from (select from tenantry.follower_gaps as g where g.relation = f.relation limit 1000) as g)) order by f.relation::text), '[]')
+    from tenantry.followers as f join pg_class as c on c.oid = f.relation));
 
   runs := tenantry.status_of_runs();
   return answer || jsonb_build_object('run', runs.last, 'backfilled_at', runs.backfilled_at, 'repaired', runs.repaired);
@@ -5087,6 +5583,35 @@ returns table (kind text, id text, org_id text, user_id text) language sql stabl
   select 'roles', r.id, null, null from tenantry.roles as r where r.ended_at is null and r.needs_refetch
   union all
   select 'permissions', p.id, null, null from tenantry.permissions as p where p.ended_at is null and p.needs_refetch
+$$;
+
+-- Ends what follow_tenants_v1 began: the table stays as it is, and nobody writes it any more. Also for a table that was
+-- dropped since, by the number that check_v1 shows.
+-- Who may call: the table's owner, without a tenant.
+create or replace function tenantry.unfollow_tenants_v1(relation regclass)
+returns jsonb language plpgsql as $$
+declare
+  known  tenantry.followers;
+  owner  oid;
+  schema regnamespace;
+begin
+  perform tenantry.refuse_second_context();
+  select f.* into known from tenantry.followers as f where f.relation = unfollow_tenants_v1.relation;
+  select c.relowner, c.relnamespace into owner, schema from pg_class as c where c.oid = relation;
+  if known.relation is null then
+    perform tenantry.raise_error('TY030', format('%s follows nothing', coalesce(relation::text, 'null')));
+  elsif owner is not null and not pg_has_role(owner, 'usage') then
+    perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may do this, and you are %I', relation, pg_get_userbyid(owner), current_user));
+  end if;
+  perform tenantry.forget_follower(relation);
+  execute format('drop function if exists %s(jsonb)', known.routine);
+  if exists (select from pg_namespace as n cross join lateral aclexplode(n.nspacl) as g
+             where n.oid = schema and g.grantee = 'tenantry_owner'::regrole and pg_has_role(g.grantor, 'usage'))
+     and not exists (select from tenantry.followers as f join pg_class as c on c.oid = f.relation where c.relnamespace = schema) then
+    execute format('revoke usage on schema %s from tenantry_owner', schema);
+  end if;
+  return jsonb_build_object('table', relation);
+end
 $$;
 
 -- The types of events that the mirror uses, as kind_of_event knows them: those to be ticked in Clerk's dashboard.
@@ -5248,6 +5773,12 @@ create or replace trigger note_inserted after insert on tenantry.tenant_membersh
 create or replace trigger note_updated after update on tenantry.tenant_memberships
   referencing old table as old_rows new table as new_rows for each statement execute function tenantry.note_members();
 
+-- The app's own tables of organizations follow.
+create or replace trigger follow_inserted after insert on tenantry.tenants
+  referencing new table as new_rows for each statement execute function tenantry.follow_tenants();
+create or replace trigger follow_updated after update on tenantry.tenants
+  referencing old table as old_rows new table as new_rows for each statement execute function tenantry.follow_tenants();
+
 -- What roles permit is kept ready to be read; a statement on no row makes it so for what is there already.
 do $$
 declare
@@ -5309,6 +5840,7 @@ grant select on tenantry.tenants, tenantry.users, tenantry.tenant_memberships, t
 grant select on tenantry.migrations, tenantry.table_isolation, tenantry.clerk_instance to tenantry_app, tenantry_tenant;
 -- The operator's view, without a tenant: deliveries, changes, runs. Not for tenantry_tenant.
 grant select on tenantry.webhook_events, tenantry.changes, tenantry.consumers, tenantry.reconcile_runs, tenantry.reconcile_pages to tenantry_app;
+grant select on tenantry.followers, tenantry.follower_gaps to tenantry_app;  -- for check_v1
 -- A dump runs as the bypass: it reads everything.
 grant select on all tables in schema tenantry to tenantry_bypass;
 grant select on all sequences in schema tenantry to tenantry_bypass;
@@ -5327,8 +5859,9 @@ begin
         'resolve_identity', 'resolve_tenant', 'enter_tenant', 'refuse_leftovers', 'clerk_text', 'clerk_object',
         'find_tenant', 'register_isolation', 'check_isolation_options', 'prepare_tenant_column', 'partitions_of',
         'isolation_predicate', 'enforce_isolation', 'remove_policies', 'grant_table', 'grant_schema', 'grant_sequences',
-        'sequences_of', 'views_of', 'confine_views', 'check_tables', 'check_keys', 'check_readers', 'check_roles',
-        'isolation_holds', 'isolation_statement', 'columns_of', 'is_unique', 'confined_tables') then
+        'sequences_of', 'views_of', 'confine_views', 'check_tables', 'check_keys', 'check_readers', 'check_followers', 'check_roles',
+        'isolation_holds', 'isolation_statement', 'columns_of', 'is_unique', 'confined_tables',
+        'check_follower_options', 'follower_routine', 'follower_writes', 'register_follower', 'forget_follower') then
       execute format('grant execute on function %s to tenantry_app', f.signature);
     end if;
     if f.name in (
@@ -5341,7 +5874,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 db075d701423233963dbc927381929cf1527a15042f64644ef6dd840c131ddbf';
+comment on table tenantry.migrations is 'functions 0.1.0 49abc5240b5ff7747696a64b354d4935b5d8a74f4a9ce61c33cb83e42ede2aeb';
 reset role;
 set local check_function_bodies = on;
 commit;
