@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import catalog, obstacles, preflight, record, report, runner, steps, verify
+from tenantry.adopt import arrivals, catalog, obstacles, preflight, record, report, runner, steps, verify, waiting
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.record import Entry
@@ -32,16 +31,27 @@ def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
     """The steps of the move that has begun, else those it would have. Changes nothing."""
     with as_owner(connection, plan) as schema:
         if entries := record.read(connection):
-            _require_same(connection, plan)
+            arrivals.examine(connection, plan, schema)
             return entries
         return [Entry(n, step, "pending") for n, step in enumerate(_build(connection, plan, schema), 1)]
 
 
 def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
-    """What somebody has to see to before a move begins, a sentence each."""
+    """What somebody has to see to before a move begins, or while it is under way, a sentence each."""
     if record.exists(connection):
-        return []
+        return list_waiting(connection)
     return obstacles.list_notices(connection, plan, read_schema(connection))
+
+
+def list_waiting(connection: psycopg.Connection[Any]) -> list[str]:
+    """Whose rows wait, in the move that has begun, for somebody to say where they go; a sentence each."""
+    owner = record.owner(connection)
+    if owner is None:
+        return []
+    with _acting_as(connection, owner):
+        move = record.read_move(connection)
+        found = waiting.list_unnamed(connection, move.plan, catalog.read(connection)) if move else []
+    return [f"{table}: {told}" for table, told in found]
 
 
 def apply(
@@ -57,14 +67,18 @@ def apply(
     tenant than their owner. Raises AdoptionRefused, before anything is changed where the plan cannot be carried out."""
     with as_owner(connection, plan) as schema, record.locked(connection):
         if record.exists(connection):
-            _require_same(connection, plan)
+            arrivals.take_up(connection, plan, schema)
         else:
             known = preflight.examine(connection, plan, schema)
             built = steps.build(plan, schema, known)
             before = verify.measure(connection, plan, schema)
-            record.begin(connection, record.Move(digest(plan), known, before), built)
+            record.begin(connection, record.Move(plan, known, before), built)
+        if last != "expand":
+            runner.apply(connection, record.read(connection), "backfill", pace, watcher)
+            arrivals.settle(connection, pace, watcher)
         if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
             runner.apply(connection, record.read(connection), "constrain", pace, watcher)
+            arrivals.settle_all(connection, pace, watcher)
             preflight.examine_rows(connection, plan, catalog.read(connection), differing=differing)
         runner.apply(connection, record.read(connection), last, pace, watcher)
 
@@ -94,26 +108,12 @@ def check(connection: psycopg.Connection[Any], plan: Plan, *, still: bool = Fals
     """What is to be said of the rows as they are now: see `verify`."""
     with as_owner(connection, plan) as schema:
         if record.exists(connection):
-            _require_same(connection, plan)
+            arrivals.require_same(connection, plan)
         return verify.verify(connection, plan, schema, still=still)
-
-
-def digest(plan: Plan) -> str:
-    """What tells two plans apart; comments in the file do not."""
-    return hashlib.sha256(repr(plan).encode()).hexdigest()
 
 
 def _build(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> tuple[Step, ...]:
     return steps.build(plan, schema, preflight.examine(connection, plan, schema))
-
-
-def _require_same(connection: psycopg.Connection[Any], plan: Plan) -> None:
-    move = record.read_move(connection)
-    if move is not None and move.plan != digest(plan):
-        raise AdoptionRefused(
-            "adopt.toml is not the plan that has begun here.",
-            hint="Put it back as it was, or `tenantry adopt undo` first.",
-        )
 
 
 @contextmanager

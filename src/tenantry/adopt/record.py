@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from tenantry.adopt import owners
+from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import SCHEMA
+from tenantry.adopt.plan import Plan
 from tenantry.adopt.step import PHASES, Known, Phase, Step
 from tenantry.errors import AdoptionRefused
 
@@ -25,7 +28,7 @@ _MAKE = f"""
 create schema if not exists {SCHEMA};
 create table if not exists {SCHEMA}.moves (
   singleton boolean primary key default true check (singleton),
-  plan      text not null,                     -- digest of the plan that the steps are of
+  plan      jsonb not null,                    -- that the steps are of, with what was added to it since
   known     jsonb not null,                    -- what the plan's names and files stood for
   before    jsonb not null,                    -- by table: columns, rows and checksum when it began
   began_at  timestamptz not null default now()
@@ -44,9 +47,9 @@ create table if not exists {SCHEMA}.steps (
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`plan` is its digest, `before` by table the columns, rows and checksum when it began."""
+    """`before` is by table the columns, rows and checksum when it began."""
 
-    plan: str
+    plan: Plan
     known: Known
     before: Mapping[str, Any]
 
@@ -68,9 +71,9 @@ def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]
     """Writes down what is going to be done, in one transaction."""
     with connection.transaction():
         connection.execute(_MAKE.encode())
-        insert = f"insert into {SCHEMA}.moves (plan, known, before) values (%s, %s::jsonb, %s::jsonb)"
-        values = [move.plan, json.dumps(asdict(move.known)), json.dumps(dict(move.before))]
-        connection.execute(insert.encode(), values)
+        insert = f"insert into {SCHEMA}.moves (plan, known, before) values (%s::jsonb, %s::jsonb, %s::jsonb)"
+        values = [json.dumps(asdict(each)) for each in (move.plan, move.known)]
+        connection.execute(insert.encode(), [*values, json.dumps(dict(move.before))])
         insert = f"insert into {SCHEMA}.steps (position, step) values (%s, %s::jsonb)"
         rows = [(n, json.dumps(asdict(step))) for n, step in enumerate(steps, 1)]
         connection.cursor().executemany(insert.encode(), rows)
@@ -92,8 +95,23 @@ def read_move(connection: psycopg.Connection[Any]) -> Move | None:
     row = connection.execute(f"select plan, known, before from {SCHEMA}.moves".encode()).fetchone()
     if row is None:
         return None
-    digest, known, before = row
-    return Move(digest, Known(known["tenants"], tuple(tuple(line) for line in known["given"])), before)
+    plan, known, before = row
+    return Move(plans.restore(plan), Known(known["tenants"], tuple(tuple(line) for line in known["given"])), before)
+
+
+def add(connection: psycopg.Connection[Any], plan: Plan, known: Known) -> None:
+    """Writes down what has been added to the plan, in one transaction; the triggers know it from then on."""
+    with connection.transaction():
+        values = [json.dumps(asdict(each)) for each in (plan, known)]
+        connection.execute(f"update {SCHEMA}.moves set plan = %s::jsonb, known = %s::jsonb".encode(), values)
+        for statement in owners.give(known.given):
+            connection.execute(statement.encode())
+
+
+def reopen(connection: psycopg.Connection[Any], phase: Phase) -> None:
+    """Has the steps of a phase done again, from the beginning."""
+    query = f"update {SCHEMA}.steps set state = 'pending', leaf = null, page = 0 where step ->> 'phase' = %s"
+    connection.execute(query.encode(), [phase])
 
 
 def exists(connection: psycopg.Connection[Any]) -> bool:

@@ -6,17 +6,19 @@ asks the mirror, not what the triggers kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import record, steps
+from tenantry.adopt import record, steps, waiting
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.names import literal, plain, split
 from tenantry.adopt.plan import Decision, Plan, Source, parent_of, sort, tenant_column
+from tenantry.adopt.record import Entry
 from tenantry.adopt.step import Known, Phase
+from tenantry.adopt.waiting import Waiting
 
 if TYPE_CHECKING:
     import psycopg
@@ -34,7 +36,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind`: lost, changed, gone, tenant, null, crossing, or a code of check_v1."""
+    """`kind`: lost, changed, gone, tenant, null, waiting, unnamed, crossing, or a code of check_v1."""
 
     kind: str
     table: str
@@ -71,7 +73,8 @@ def verify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, s
     phase = record.reached(entries)
     before, known = (move.before, move.known) if move else ({}, Known())
     tables = _tables(plan, schema)
-    with _seeing_all(connection, tables) as across:
+    filled = any(entry.step.phase == "backfill" for entry in entries) and _is_filled(entries)
+    with _seeing_all(connection, plan, schema, known) as (across, expected):
         counts = tuple(_count(connection, name, before.get(name)) for name in tables)
         findings = [*_of_counts(counts, still)]
         gone = [decision.table for decision in plan.decisions if decision.table not in schema.tables]
@@ -79,22 +82,24 @@ def verify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, s
         findings += [Finding("gone", table, told) for table in gone]
         if gone:  # of the others nobody can tell whose they should be
             return Report(phase, counts, tuple(findings))
-        if any(entry.step.phase == "backfill" for entry in entries) and phase not in (None, "expand"):
-            findings += _of_tenants(connection, plan, schema, known, across=across)
+        if filled:
+            findings += _of_tenants(connection, plan, schema, known, expected, across=across)
             findings += _of_references(connection, plan, schema)
+    if filled:
+        findings += [Finding("unnamed", *told) for told in waiting.list_unnamed(connection, plan, schema)]
     if phase == "contract":
         findings += _of_isolation(connection, plan, schema)
     return Report(phase, counts, tuple(findings))
 
 
-def find_differing(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[Finding]:
-    """Rows that have another tenant than their owner; not of tables all of whose rows began as one organization's,
-    which may be one of many by now."""
+def find_unsettled(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[Finding]:
+    """Rows that have no tenant, or another than their owner; not the latter of tables all of whose rows began as one
+    organization's, which may be one of many by now."""
     move = record.read_move(connection)
     known = move.known if move else Known()
-    with _seeing_all(connection, _tables(plan, schema)) as across:
-        found = _of_tenants(connection, plan, schema, known, across=across)
-        return [each for each in found if each.kind == "tenant" and not _is_of_one(plan, schema, each.table)]
+    with _seeing_all(connection, plan, schema, known) as (across, expected):
+        found = _of_tenants(connection, plan, schema, known, expected, across=across)
+        return [each for each in found if each.kind != "tenant" or not _is_of_one(plan, schema, each.table)]
 
 
 def _is_of_one(plan: Plan, schema: Schema, table: str) -> bool:
@@ -147,17 +152,31 @@ def _of_counts(counts: tuple[Count, ...], still: bool) -> Iterator[Finding]:
 
 
 def _of_tenants(
-    connection: psycopg.Connection[Any], plan: Plan, schema: Schema, known: Known, *, across: bool
+    connection: psycopg.Connection[Any],
+    plan: Plan,
+    schema: Schema,
+    known: Known,
+    expected: Mapping[str, Waiting],
+    *,
+    across: bool,
 ) -> Iterator[Finding]:
     for decision in sort(plan, schema):
         column = tenant_column(plan, schema, decision)
         table = schema.tables[decision.table]
-        if none := _number(connection, f"select count(*) from {table.name} where {column.name} is null"):
+        late = expected.get(table.name, Waiting())
+        if soon := late.without + late.following:
+            yield Finding("waiting", table.name, f"{soon} rows wait for the next `tenantry adopt apply`.")
+        if late.unnamed:
+            told = f"{late.unnamed} rows wait: no organization is named yet where their user has gone."
+            yield Finding("waiting", table.name, told)
+        none = _number(connection, f"select count(*) from {table.name} where {column.name} is null") - late.without
+        if none > 0:
             yield Finding("null", table.name, f"{none} rows have no tenant.")
         # Behind isolation a row belongs to whom it was written by: a user may write in several tenants.
         if column.is_new and not table.isolation:
             wrong = _number(connection, _Derivation(plan, schema, known, across=across).mismatches(decision))
-            if wrong:
+            wrong -= late.following + late.unnamed
+            if wrong > 0:
                 yield Finding("tenant", table.name, f"{wrong} rows have another tenant than their owner.")
 
 
@@ -257,9 +276,20 @@ def _shown(table: str) -> str:
     return name if plain(space) == "public" else table
 
 
+def _is_filled(entries: Sequence[Entry]) -> bool:
+    """Whether the rows of before have had their tenants; the backfill may be under way once more."""
+    phase = record.reached(entries)
+    later = any(entry.state == "done" for entry in entries if entry.step.phase in ("constrain", "isolate", "contract"))
+    return later or phase not in (None, "expand")
+
+
 @contextmanager
-def _seeing_all(connection: psycopg.Connection[Any], tables: list[str]) -> Iterator[bool]:
-    """A transaction that sees the rows of all tenants: across them, where that is opened already, else as the owner."""
+def _seeing_all(
+    connection: psycopg.Connection[Any], plan: Plan, schema: Schema, known: Known
+) -> Iterator[tuple[bool, Mapping[str, Waiting]]]:
+    """A transaction that sees the rows of all tenants: across them, where that is opened already, else as the owner.
+    What waits is of the same moment as all that is asked in it."""
+    tables = _tables(plan, schema)
     opened = connection.execute(
         "select coalesce(bool_and(has_table_privilege('tenantry_bypass', name, 'select')"
         " and has_schema_privilege('tenantry_bypass', c.relnamespace, 'usage')), false)"
@@ -268,9 +298,16 @@ def _seeing_all(connection: psycopg.Connection[Any], tables: list[str]) -> Itera
     ).fetchone()
     across = bool(opened and opened[0])
     with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        expected = waiting.count(connection, plan, schema, known) if _has_mappings(connection) else {}
         if across:
             connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
-        yield across
+        yield across, expected
+
+
+def _has_mappings(connection: psycopg.Connection[Any]) -> bool:
+    entries = record.read(connection)
+    return bool(entries) and all(entry.state == "done" for entry in entries if entry.step.phase == "expand")
 
 
 def _number(connection: psycopg.Connection[Any], query: str) -> int:

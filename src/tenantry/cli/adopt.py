@@ -137,7 +137,7 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     from tenantry.adopt.step import PHASES
 
     with connect(database_url) as connection:
-        entries = move.read_progress(connection)
+        entries, waiting = move.read_progress(connection), move.list_waiting(connection)
     if as_json:
         typer.echo(json.dumps([{"position": entry.position, **_brief(entry)} for entry in entries]))
     elif not entries:
@@ -149,6 +149,8 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     next_one = next((entry for entry in entries if entry.state != "done"), None)
     if next_one and not as_json:
         typer.echo(f"{'Broken off in' if next_one.state == 'running' else 'Next'}: {next_one.step.name}")
+    for line in () if as_json else waiting:
+        typer.secho(line, fg="yellow")
     raise typer.Exit(1 if next_one or not entries else 0)
 
 
