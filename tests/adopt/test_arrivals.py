@@ -21,7 +21,7 @@ from databases import APP, OWNER, SUPERUSER, Database, Server
 from instance import fresh_database
 from sql.tenants import read, rows, run
 from tenantry.adopt import move
-from tenantry.adopt.plan import Rows
+from tenantry.adopt.plan import Decision, Rows, Source
 from tenantry.adopt.step import Phase
 from tenantry.errors import AdoptionRefused
 
@@ -165,6 +165,56 @@ def test_a_user_more_in_the_file_of_owners_gets_rows(database: Database, tmp_pat
         f"id 7 is not in {owners}: add it, then run `tenantry adopt apply`. Their rows wait."
     ]
     owners.write_text(owners.read_text() + "7,org_a\n")
+    world.apply("isolate")
+    assert world.findings(still=False) == []
+
+
+@pytest.mark.parametrize("where", ["csv", "email"])
+def test_who_comes_is_found_in_the_file_or_the_mirror_by_the_next_run(
+    database: Database, tmp_path: Path, where: str
+) -> None:
+    world = worlds.publishing(database)
+    users = tmp_path / "users.csv"
+    users.write_text("".join(f"{n},user_{n}\n" for n in range(1, worlds.USERS + 1)))
+    with database.connect(OWNER) as owner:
+        run(owner, "update users set email = clerk_id || '@example.com'")
+    source = (
+        Source("public.users", "id", csv=str(users)) if where == "csv" else Source("public.users", "id", email="email")
+    )
+    world = world.with_plan(users=source)
+    world.apply("constrain")
+    worlds.mirror_users(database, ["user_7"])
+    users.write_text(users.read_text() + "7,user_7\n")
+    sql(
+        database,
+        "insert into users (clerk_id, email, username) values ('user_7', 'user_7@example.com', '7')",
+        "insert into articles (author_id, slug, title) values (7, 'x', 'x')",
+    )
+    assert ("null", "public.articles") in kinds(world)
+    world.apply("isolate")
+    assert world.findings(still=False) == []
+    with database.connect(SUPERUSER) as superuser:
+        tenant = read(superuser, "select tenant_id::text from articles where slug = 'x'")
+    assert tenant == personal_tenant(database, "user_7")
+
+
+def test_a_line_more_in_the_file_of_the_apps_own_organizations_is_taken_up(database: Database, tmp_path: Path) -> None:
+    world = worlds.handmade(database)
+    with database.connect(OWNER) as owner:
+        run(owner, "alter table organizations alter column clerk_org_id drop not null")
+    file = tmp_path / "organizations.csv"
+    file.write_text("1,org_one\n2,org_two\n")
+    shared = Decision("public.organizations", "shared", mode="read")
+    world = world.with_plan(shared, organizations=Source("public.organizations", "id", csv=str(file)))
+    world.apply("constrain")
+    sql(
+        database,
+        "insert into organizations (name) values ('Three')",
+        "insert into invoices (organization_id, total) values (3, 1)",
+    )
+    assert kinds(world) == [("null", "public.invoices"), ("unnamed", "public.organizations")]
+    worlds.mirror_organizations(database, ["org_three"])
+    file.write_text(file.read_text() + "3,org_three\n")
     world.apply("isolate")
     assert world.findings(still=False) == []
 

@@ -54,7 +54,7 @@ def take_up(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> 
     """Writes down what has been added to the plan of a move that has begun."""
     move, known = examine(connection, plan, schema)
     if is_open(plan, schema) and (plan, known) != (move.plan, move.known):
-        record.add(connection, plan, known)
+        record.add(connection, plan, known, known.given[len(move.known.given) :])
 
 
 def settle(connection: psycopg.Connection[Any], pace: Pace, watcher: Watcher, *, passes: int = 1) -> None:

@@ -71,7 +71,7 @@ def table(decision: Decision, proposal: Proposal | None = None) -> str:
     comments = f"# {proposal.confidence}: {proposal.reason}\n" if proposal else ""
     for choice in proposal.choices if proposal else ():
         comments += "#   " + ", ".join(f"{name} = {_value(value)}" for name, value in _decision(choice).items()) + "\n"
-    return comments + _section(f"tables.{json.dumps(decision.table, ensure_ascii=False)}", _decision(decision))
+    return comments + _section(f"tables.{_value(decision.table)}", _decision(decision))
 
 
 def _rows(rows: Rows) -> dict[str, Any]:

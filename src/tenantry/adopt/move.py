@@ -39,7 +39,11 @@ def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
 def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
     """What somebody has to see to before a move begins, or while it is under way, a sentence each."""
     if record.exists(connection):
-        return list_waiting(connection)
+        with as_owner(connection, plan) as schema:
+            begun, known = arrivals.examine(connection, plan, schema)
+            added = known.given[len(begun.known.given) :]
+            unnamed = waiting.list_unnamed(connection, plan, schema, added)
+            return [*waiting.tell_added(added), *(f"{table}: {told}" for table, told in unnamed)]
     return obstacles.list_notices(connection, plan, read_schema(connection))
 
 

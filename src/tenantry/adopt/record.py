@@ -16,7 +16,7 @@ from tenantry.adopt import owners
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import SCHEMA
 from tenantry.adopt.plan import Plan
-from tenantry.adopt.step import PHASES, Known, Phase, Step
+from tenantry.adopt.step import PHASES, Known, Line, Phase, Step
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:
@@ -99,12 +99,12 @@ def read_move(connection: psycopg.Connection[Any]) -> Move | None:
     return Move(plans.restore(plan), Known(known["tenants"], tuple(tuple(line) for line in known["given"])), before)
 
 
-def add(connection: psycopg.Connection[Any], plan: Plan, known: Known) -> None:
-    """Writes down what has been added to the plan, in one transaction; the triggers know it from then on."""
+def add(connection: psycopg.Connection[Any], plan: Plan, known: Known, lines: Sequence[Line]) -> None:
+    """Writes down what has been added to the plan, in one transaction; triggers know the `lines` from then on."""
     with connection.transaction():
         values = [json.dumps(asdict(each)) for each in (plan, known)]
         connection.execute(f"update {SCHEMA}.moves set plan = %s::jsonb, known = %s::jsonb".encode(), values)
-        for statement in owners.give(known.given):
+        for statement in owners.give(lines):
             connection.execute(statement.encode())
 
 

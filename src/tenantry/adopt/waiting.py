@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from tenantry.adopt import steps
 from tenantry.adopt.catalog import SCHEMA, Schema
 from tenantry.adopt.names import literal
 from tenantry.adopt.plan import Plan, Source, value_of
-from tenantry.adopt.step import Known
+from tenantry.adopt.step import Known, Line
 
 if TYPE_CHECKING:
     import psycopg
@@ -49,8 +49,11 @@ def count(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, known
     return found
 
 
-def list_unnamed(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[tuple[str, str]]:
-    """Users, or organizations of the app, of whom nobody knows yet where their rows go: their table, and a sentence."""
+def list_unnamed(
+    connection: psycopg.Connection[Any], plan: Plan, schema: Schema, added: Sequence[Line] = ()
+) -> list[tuple[str, str]]:
+    """Users, or organizations of the app, of whom nobody knows yet where their rows go: their table, and a sentence.
+    `added` is what the plan says by now, and nobody has done anything with."""
     row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.given"]).fetchone()
     if plan.rows.rest or not is_open(plan, schema) or not (row and row[0]):
         return []
@@ -59,14 +62,15 @@ def list_unnamed(connection: psycopg.Connection[Any], plan: Plan, schema: Schema
         (source.table, f"{told} Their rows wait.")
         for source, kind in sources
         if source.table in schema.tables
-        for told in _Teller(connection, plan).tell(source, kind)
+        for told in _Teller(connection, plan, added).tell(source, kind)
     ]
 
 
 class _Teller:
-    def __init__(self, connection: psycopg.Connection[Any], plan: Plan) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], plan: Plan, added: Sequence[Line]) -> None:
         self._connection = connection
         self._plan = plan
+        self._added = {(kind, key) for kind, key, _ in added}
 
     def tell(self, source: Source, kind: str) -> Iterator[str]:
         rows = self._plan.rows
@@ -104,7 +108,17 @@ class _Teller:
             f"select distinct {value} from {source.table} as t where {value} is not null and not exists"
             f" (select from {SCHEMA}.given as g where g.kind = {literal(kind)} and g.key = {value}) order by 1"
         )
-        return [str(row[0]) for row in self._connection.execute(query.encode()).fetchall()]
+        found = [str(row[0]) for row in self._connection.execute(query.encode()).fetchall()]
+        return [each for each in found if (kind, each) not in self._added]
+
+
+def tell_added(added: Sequence[Line]) -> Iterator[str]:
+    """What is new in the plan of a move that has begun."""
+    if added:
+        named = _some(
+            [f"{key} ({clerk_id})" if kind != "rest" else f"the rest ({clerk_id})" for kind, key, clerk_id in added]
+        )
+        yield f"New in the plan: {named}. `tenantry adopt apply` takes it up."
 
 
 def _some(found: list[str]) -> str:
