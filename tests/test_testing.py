@@ -498,6 +498,20 @@ def test_a_person_is_one_user_in_every_organization(clerk: Clerk) -> None:
         enter(also)
 
 
+def test_who_left_or_is_banned_has_the_token_they_had(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later one would tell of a return that the mirror has not heard of, and would let them in."""
+    acme = clerk.create_organization("Acme")
+    ada, bo = acme.member("ada"), acme.member("bo")
+    ada.leave()
+    bo.ban()
+    seconds = time.time
+    monkeypatch.setattr(time, "time", lambda: seconds() + 5)
+    with pytest.raises(NotAMember):
+        enter(ada)
+    with pytest.raises(UserBanned):
+        enter(bo)
+
+
 def test_who_left_can_join_again_at_once(clerk: Clerk) -> None:
     acme = clerk.create_organization("Acme")
     first = acme.member("ada")

@@ -160,6 +160,7 @@ class Member:
         self.session_id = tenant.clerk.number("sess", handle)
         self._features = features
         self._plan = plan
+        self._left_at: int | None = None
 
     @property
     def user_id(self) -> str:
@@ -179,14 +180,15 @@ class Member:
     ) -> str:
         """A session token, signed `age` seconds ago to live `life` seconds; without an active organization if asked.
 
-        `changes` are claims; None leaves one out.
+        Of who has left or is banned it is the last one they got: Clerk signs them none afterwards. `changes` are
+        claims; None leaves one out.
         """
         basis = session_claims(
             user_id=self.user_id,
             session_id=self.session_id,
             issuer=self.clerk.instance.issuer,
             origin=ORIGIN,
-            issued_at=int(time.time()) - age,
+            issued_at=self._last_signed() - age,
             life=life,
         )
         active = self._active_organization() if organization else None
@@ -210,6 +212,7 @@ class Member:
     def leave(self) -> None:
         """The membership ends; `Tenant.member` makes a new one."""
         self.tenant._count(self.tenant._members - {self.handle})
+        self._left_at = self.clerk.instance.now()
         self.clerk.tell(self.webhook("organizationMembership.deleted"))
 
     def ban(self) -> None:
@@ -243,6 +246,13 @@ class Member:
     @property
     def clerk(self) -> Clerk:
         return self.tenant.clerk
+
+    def _last_signed(self) -> int:
+        """When Clerk last signed them a token, in seconds."""
+        moments = [int(time.time() * 1000)]
+        moments += [self._left_at] if self._left_at is not None else []
+        moments += [self.user["updated_at"]] if self.user["banned"] else []
+        return int(min(moments)) // 1000
 
     def _active_organization(self) -> ActiveOrganization:
         custom = tuple(permission for permission in self.permissions if not is_system(permission))
