@@ -470,6 +470,17 @@ def test_a_transaction_that_began_before_is_waited_for_and_its_row_follows(world
     assert world.findings(still=False) == []
 
 
+def test_an_app_that_waits_for_no_lock_is_known_to_have_sent_somebody_elsewhere(world: World) -> None:
+    world.apply("constrain")
+    sign_up(world.database, 1, "mover")
+    with world.database.connect(OWNER, autocommit=False) as batch, world.database.connect(APP) as app:
+        batch.execute("select from tenantry_adopt.tenants_of_users for update")
+        threading.Timer(0.3, batch.commit).start()
+        run(app, "set lock_timeout = '20ms'", "update users set team_id = 2 where email = 'mover'")
+        assert read(app, "show lock_timeout") == "20ms"
+    assert ("waiting", "public.projects") in kinds(world)
+
+
 def test_a_transaction_that_does_not_end_is_told(world: World) -> None:
     world.apply("constrain")
     sign_up(world.database, 1, "mover")

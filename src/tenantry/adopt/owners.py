@@ -93,7 +93,8 @@ def make_mapping(plan: Plan, schema: Schema, source: Source, kind: str) -> Step:
     watched = _watched(plan, source, kind)
     sql = (
         *_make_table(kind, column.type if column else "text"),
-        ddl.function(function, _body(plan, source, kind, watched)),
+        # What it waits for is a batch of ours, at most: no reason not to know where somebody went.
+        ddl.function(function, _body(plan, source, kind, watched), "lock_timeout = 0"),
         f"create or replace trigger zz_tenantry_adopt_place after insert or update of {listing(watched)}"
         f" on {source.table}\n  for each row execute function {function}()",
     )

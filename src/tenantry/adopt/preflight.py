@@ -35,6 +35,7 @@ _UNOWNED = (
     "Give them an owner, name the organizations that are missing, or who gets the rest: "
     'rest = "org_..." in [rows] of adopt.toml. Then run it again.'
 )
+_RESTLESS = "Their users have gone elsewhere just now: run it again."
 _MAY = """
 select pg_has_role(current_user, %(owner)s, 'usage'),
   has_database_privilege(%(owner)s, current_database(), 'create'),
@@ -112,12 +113,12 @@ def examine_rows(connection: psycopg.Connection[Any], plan: Plan, schema: Schema
     found = verify.find_unsettled(connection, plan, schema)
     found = [finding for finding in found if finding.kind == "null" or not differing]
     problems = [f"{finding.table}: {finding.message}" for finding in found]
-    hint = _DIFFERING
-    if any(finding.kind != "tenant" for finding in found):
-        problems += [f"{table}: {told}" for table, told in waiting.list_unnamed(connection, plan, schema)]
-        hint = _UNOWNED
-    if problems:
-        raise _refusal(problems, hint)
+    if not problems:
+        return
+    kinds = {finding.kind for finding in found}
+    unnamed = waiting.list_unnamed(connection, plan, schema) if kinds != {"tenant"} else []
+    hint = _UNOWNED if unnamed or "null" in kinds else _DIFFERING if "tenant" in kinds else _RESTLESS
+    raise _refusal([*problems, *(f"{table}: {told}" for table, told in unnamed)], hint)
 
 
 def _refusal(problems: Iterable[str], hint: str) -> AdoptionRefused:
