@@ -224,6 +224,7 @@ def test_who_gets_the_rest_may_be_named_later(world: World) -> None:
     sign_up(world.database, 4, "before")
     worlds.mirror_organizations(world.database, ["org_rest"])
     world = world.with_plan(rows=replace(world.plan.rows, rest="org_rest"))
+    assert ("null", "public.projects") in kinds(world)
     world.apply("constrain")
     sign_up(world.database, 4, "after")
     for name in ("before", "after"):

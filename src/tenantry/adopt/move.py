@@ -112,7 +112,7 @@ def check(connection: psycopg.Connection[Any], plan: Plan, *, still: bool = Fals
     """What is to be said of the rows as they are now: see `verify`."""
     with as_owner(connection, plan) as schema:
         if record.exists(connection):
-            arrivals.require_same(connection, plan)
+            plan = arrivals.require_same(connection, plan).plan  # as far as it has been taken up
         return verify.verify(connection, plan, schema, still=still)
 
 
