@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adopt import worlds
 from adopt.comparing import state
@@ -492,6 +494,50 @@ def test_a_transaction_that_does_not_end_is_told(world: World) -> None:
             world.apply("constrain", pace=replace(PACE, patience=0.2))
     world.apply("constrain")
     assert organizations_of(world, "mover") == {"org_two"}
+
+
+def test_whoever_comes_and_goes_in_whatever_order_has_their_rows_where_they_are_in_the_end(
+    one_database: Database,
+) -> None:
+    """Teams 1 to 3 are known, others come, and are named sooner or later."""
+    world = worlds.tracker(one_database)
+    worlds.mirror_organizations(one_database, [f"org_{team}" for team in range(4, 9)])
+    with one_database.connect(OWNER) as owner:
+        run(owner, "insert into teams select n, 'Team ' || n from generate_series(4, 8) as n")
+    world.apply("constrain")
+    names, named = count(), dict(TEAMS)
+    teams = st.integers(1, 8)
+    happen = st.one_of(
+        st.tuples(st.just("sign up"), teams, st.just(0)),
+        st.tuples(st.just("go"), teams, st.integers(0, 20)),
+        st.tuples(st.just("name"), st.integers(4, 8), st.just(0)),
+        st.tuples(st.just("apply"), st.just(0), st.just(0)),
+    )
+
+    @settings(max_examples=12, deadline=None)
+    @given(st.lists(happen, max_size=6))
+    def check(happenings: list[tuple[str, int, int]]) -> None:
+        for what, team, who in happenings:
+            if what == "sign up":
+                sign_up(one_database, team, f"user-{next(names)}")
+            elif what == "go":
+                go(world, f"user-{who}", team)
+            elif what == "name":
+                named[str(team)] = f"org_{team}"
+            else:
+                naming_all(named).apply("constrain")
+        naming_all(named).apply("constrain")
+        told = naming_all(named).findings(still=False)
+        assert {kind for kind, *_ in told} <= {"null", "unnamed", "waiting"}, told
+        assert not any("next `tenantry adopt apply`." in message for kind, _, message in told if kind == "waiting")
+
+    def naming_all(organizations: dict[str, str]) -> World:
+        return world.with_plan(rows=replace(world.plan.rows, organizations=dict(organizations)))
+
+    check()
+    everything = naming_all({**named, **{str(team): f"org_{team}" for team in range(4, 9)}})
+    everything.apply("isolate")
+    assert everything.findings(still=False) == []
 
 
 # --- while the app goes on --------------------------------------------------------------------------------------------
