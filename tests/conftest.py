@@ -7,10 +7,13 @@ tests that need it, instead of skipping them.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
@@ -39,7 +42,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("requires"):
         for tool in mark.args:
             if not TOOLS[tool]():
-                lack(f"{tool} is not installed on this machine")
+                lack(f"{tool} is not installed on this machine, or too old")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -60,8 +63,18 @@ def has_chromium() -> bool:
     return any(shutil.which(name) for name in names)
 
 
+def has_node(least: tuple[int, int] = (20, 9)) -> bool:
+    """Next.js 16 takes no older one, as Debian 12 has it."""
+    node = shutil.which("node")
+    if node is None:
+        return False
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
+    version = re.match(r"v(\d+)\.(\d+)", told)
+    return version is not None and (int(version[1]), int(version[2])) >= least
+
+
 TOOLS: dict[str, Callable[[], bool]] = {
-    "node": lambda: shutil.which("node") is not None,
+    "node": cache(has_node),
     "npm": lambda: shutil.which("npm") is not None,
     "curl": lambda: shutil.which("curl") is not None,
     "psql": lambda: shutil.which("psql") is not None,

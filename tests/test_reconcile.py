@@ -309,6 +309,7 @@ async def test_an_instance_without_the_wide_lists_is_read_organization_by_organi
 # --- beside live traffic ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(92)
 async def test_a_page_fetched_before_a_webhook_landed_does_not_undo_it(world: World) -> None:
     org, people = await settle(world)
 
@@ -344,6 +345,7 @@ async def test_rows_created_during_a_run_are_not_missing(world: World) -> None:
     assert "member.left" not in world.mirror.kinds()
 
 
+@pytest.mark.attack(91)
 async def test_rows_that_move_while_they_are_listed_are_neither_lost_nor_ended(world: World) -> None:
     org, people = await settle(world, members=40)
     new = world.people(1, org)
@@ -479,6 +481,7 @@ SOMETIMES: dict[str, Answer] = {
 }
 
 
+@pytest.mark.attack(93)
 @pytest.mark.parametrize("fault", SOMETIMES)
 async def test_no_fault_ends_anybody_falsely_or_loses_what_is_new(world: World, fault: str) -> None:
     org, people = await settle(world, members=25)

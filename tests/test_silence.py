@@ -68,6 +68,7 @@ async def test_nothing_new_at_clerk_is_no_silence(world: World) -> None:
     assert await ask(world) is None
 
 
+@pytest.mark.attack(95)
 @pytest.mark.parametrize("kind", ["users", "organizations", "memberships"])
 async def test_whatever_was_created_and_not_told_is_a_silence(world: World, kind: str) -> None:
     [org] = world.emulator.store.state.organizations
@@ -88,6 +89,7 @@ async def test_whatever_was_created_and_not_told_is_a_silence(world: World, kind
     assert 0 <= silence.changed_at.timestamp() * 1000 - at < 10_000
 
 
+@pytest.mark.attack(95)
 async def test_a_user_who_changed_and_was_not_told_of_is_a_silence(world: World) -> None:
     [ada] = world.emulator.store.state.users.values()
     grow_quiet(world)
@@ -153,6 +155,7 @@ async def test_another_instances_key_is_refused(world: World) -> None:
 # --- who is told
 
 
+@pytest.mark.attack(95)
 async def test_handlers_are_told_once_by_one_of_many_workers_and_again_after_recovery(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,6 +179,28 @@ async def test_handlers_are_told_once_by_one_of_many_workers_and_again_after_rec
             grow_quiet(world)
             await until(lambda: len(told) == 2)
     assert told[0].since < told[1].since
+
+
+@pytest.mark.breach(95)
+async def test_who_goes_by_what_arrives_takes_webhooks_that_have_stopped_for_a_quiet_hour(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+
+    async def look_nowhere(*_: Any) -> None:
+        nonlocal looked
+        looked += 1
+
+    monkeypatch.setattr("tenantry.silence._newest_untold", look_nowhere)
+    told: list[Silence] = []
+    tenancy = tenancy_of(world)
+    tenancy.on_silence(told.append)
+    async with tenancy.lifespan():
+        world.user("cleo")
+        grow_quiet(world)
+        await until(lambda: looked > 1)
+    assert told == []
+    assert "no webhook" not in caplog.text
 
 
 async def test_an_async_handler_is_awaited_and_one_that_fails_harms_no_other(

@@ -15,7 +15,7 @@ import pytest
 
 from adopt import worlds
 from adopt.comparing import state
-from databases import OWNER, Database, Server
+from databases import APP, OWNER, Database, Server
 from instance import fresh_database
 from sql.tenants import run
 
@@ -214,6 +214,38 @@ def _replace(place: Place, was: str, becomes: str) -> None:
     text = place.plan.read_text(encoding="utf-8")
     assert was in text
     place.plan.write_text(text.replace(was, becomes), encoding="utf-8")
+
+
+def test_what_is_new_in_the_database_is_told_once_a_move_has_begun(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    assert place.adopt("apply", "--to", "expand", "--no-checksums").returncode == 0
+    assert place.adopt("plan").returncode == 0
+    verified = place.adopt("verify")
+    assert "The move began with --no-checksums" in verified.stdout
+    with place.database.connect(OWNER) as owner:
+        run(owner, "create table likes (article_id bigint primary key references articles)")
+    told = "public.likes is new. If its rows are nobody's"
+    planned = place.adopt("plan")
+    assert planned.returncode == 1
+    assert told in planned.stdout
+    assert told in json.loads(place.adopt("plan", "--json").stdout)["differences"][0]
+    assert told in place.adopt("status").stderr
+    assert told in place.adopt("apply").stderr
+    stopped = place.adopt("apply", "--to", "isolate")
+    assert stopped.returncode == 1
+    assert "The plan does not know what came after it:" in stopped.stderr
+
+
+def test_who_may_not_is_told_who_may(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    place.adopt("apply", "--to", "expand")
+    for command in (["status"], ["undo"], ["verify"], ["apply"], ["plan"]):
+        refused = place.adopt(*command, "--database-url", place.database.dsn(APP))
+        assert refused.returncode == 1, command
+        assert f"{OWNER}, and this login is {APP}." in refused.stderr.replace("\n", " ")
+        assert f"Log in as {OWNER}." in refused.stderr
 
 
 def test_mistakes_are_sentences(place: Place) -> None:

@@ -106,7 +106,8 @@ def test_a_dead_letter_is_shown_as_it_came_with_what_to_do(mirror: Mirror, event
     shown = events("show", "msg_1").stdout
     assert "\nno json\n" in shown
     assert shown.endswith("Next: tenantry events replay msg_1\n")
-    assert events("show", "msg_9").exit_code == 1
+    unknown = events("show", "msg_9")
+    assert (unknown.exit_code, unknown.stderr.splitlines()[-1]) == (1, "Next: tenantry events list")
     assert told(events("show", "msg_9", "--json")) is None
 
 

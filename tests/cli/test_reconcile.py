@@ -82,6 +82,22 @@ def test_the_brake_says_how_many_and_what_to_type(world: World) -> None:
     world.check()
 
 
+def test_what_clerk_does_not_say_clearly_is_not_ended_and_asked_again(world: World) -> None:
+    ada = world.user("ada")
+    asyncio.run(world.reconcile())
+    world.emulator.store.users.delete(ada)
+    world.clock.pass_seconds(10)
+    of_another = (200, b'{"id": "user_another"}')
+    world.faults.answer = lambda path, query, status, body: of_another if path == f"/users/{ada}" else (status, body)
+    unclear = tenantry_reconcile(world, "--quiet")
+    assert unclear.returncode == 1
+    assert "users: 1 are not listed" in unclear.stderr
+    assert unclear.stderr.endswith("None of those was ended: run again.\n")
+    world.faults.answer = lambda path, query, status, body: (status, body)
+    assert tenantry_reconcile(world).returncode == 0
+    world.check()
+
+
 def test_a_run_that_was_killed_goes_on_behind_its_last_page(world: World) -> None:
     org = world.organization("Acme", world.user("ada"))
     world.people(520, org)

@@ -46,6 +46,7 @@ async def list_nobody(world: World) -> set[str]:
     return set(world.mirror.column("select id from tenantry.tenant_memberships where ended_at is not null"))
 
 
+@pytest.mark.breach(91, 93)
 async def test_without_asking_for_each_an_empty_list_ends_everybody(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ async def test_without_the_brake_an_organization_emptied_by_mistake_is_emptied_h
     assert (await world.reconcile()).tallies["memberships"].ended == 12
 
 
+@pytest.mark.breach(92)
 def test_without_the_time_a_page_was_read_at_it_brings_back_who_left_since(database: Database) -> None:
     with database.connect(SUPERUSER) as connection:
         mirror = Mirror(connection)

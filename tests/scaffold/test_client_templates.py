@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from scaffold.node import SETS, Failed, furnish, run
 from tenantry import roles
-from tenantry.scaffold.nextjs_suite import Choice, render_suite
+from tenantry.scaffold.nextjs_suite import SUITE, Choice, render_suite
 
 SUITES = Path(__file__).parent / "suites"
 TESTS = "clerk-multitenant/tests"
@@ -54,6 +56,24 @@ def test_the_shape_with_an_api_holds_no_code_of_the_database() -> None:
     assert not [path for path, text in before_api.items() if "DATABASE_URL" in text and path not in spoken_of]
     in_both = ("TenantBoundary.tsx", "OrgSwitcher.tsx", "tenant-fetch.ts", "tenant-key.ts", "cache.ts", "errors.ts")
     assert {f"clerk-multitenant/{name}" for name in in_both} <= alone.keys() & before_api.keys()
+
+
+@pytest.mark.parametrize("choice", [Choice(), Choice(api=API)])
+def test_what_a_browser_loads_is_of_the_browser(choice: Choice) -> None:
+    """Next.js would refuse some of the server's files in a bundle, and send the others to everybody in silence."""
+    texts = render_suite(choice, roles.DEFAULT)
+    loaded = {path for path, text in texts.items() if text.startswith('"use client"')}
+    assert loaded
+    while reached := {file for path in loaded for file in imported(path, texts)} - loaded:
+        loaded |= reached
+    servers = r'from "(?:node:|next/headers|next/server|@clerk/nextjs/server|pg")|process\.env\.(?!NEXT_PUBLIC_)'
+    assert not [path for path in loaded if re.search(servers, texts[path]) or "organization-sync" in path]
+
+
+def imported(path: str, texts: Mapping[str, str]) -> Iterator[str]:
+    """The files of the suite that one needs when it runs, which types are not."""
+    for name in re.findall(r'^import (?!type ).*?from "\./([\w.-]+)";', texts[path], re.MULTILINE | re.DOTALL):
+        yield next(f"{SUITE}/{name}{ending}" for ending in (".ts", ".tsx") if f"{SUITE}/{name}{ending}" in texts)
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,27 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     assert init(root, "--tables", "orders", "--check").returncode == 0
 
 
+def test_a_second_run_remembers_the_tables(tmp_path: Path) -> None:
+    root = a_package(tmp_path)
+    init(root, "--yes")
+    init(root, "--tables", "orders", "--yes")
+    assert 'TABLES = ["orders"]' in (root / "tests/test_tenancy.py").read_text()
+    before = written(root)
+    answer = init(root, "--check")
+    assert answer.returncode == 0, answer.stdout
+    assert "Nothing to write." in init(root).stdout
+    assert written(root) == before
+
+
+def test_an_edited_test_is_kept_whatever_tables_are_chosen(tmp_path: Path) -> None:
+    root = a_package(tmp_path)
+    init(root, "--tables", "orders", "--yes")
+    edited = (root / "tests/test_tenancy.py").read_text() + "\n# mine\n"
+    (root / "tests/test_tenancy.py").write_text(edited)
+    init(root, "--tables", "lines", "--yes")
+    assert (root / "tests/test_tenancy.py").read_text() == edited
+
+
 def test_what_is_there_is_kept_and_what_to_merge_is_shown(tmp_path: Path) -> None:
     files = {"tests/conftest.py": "MINE = 1\n", "pyproject.toml": "[tool.pytest.ini_options]\n", ".env": "X=1\n"}
     root = a_package(tmp_path, **files, **{"migrations/env.py": "run()\n"})

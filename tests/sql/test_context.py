@@ -282,7 +282,7 @@ def test_a_job_refuses_a_stranger_and_an_unknown_tenant(world: World) -> None:
     with world.connect() as app:
         with refused("TY012"), app.transaction():
             enter_by_id(app, world.a.id, user_id="user_bravo")
-        with refused("TY020"), app.transaction():
+        with refused("TY020", "tenantry tenants list"), app.transaction():
             enter_by_id(app, "00000000-0000-8000-8000-000000000000")
         with refused("TY010", "reason"), app.transaction():
             enter_by_id(app, world.a.id, reason="  ")

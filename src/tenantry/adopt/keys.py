@@ -10,7 +10,7 @@ from tenantry.adopt import ddl
 from tenantry.adopt.catalog import Index, Reference, Schema
 from tenantry.adopt.names import listing, literal, quote, shorten, split
 from tenantry.adopt.plan import Decision, Plan, TenantColumn, tenant_column
-from tenantry.adopt.step import Phase, Step
+from tenantry.adopt.step import INDEX, LEAF, SPACE, Phase, Step
 
 
 class Keys:
@@ -97,14 +97,33 @@ class Keys:
         yield Step(
             "constrain", f"begin index {whole}", self.table.name, "together", sql, undo, "SHARE", self.table.leaves
         )
+        named = []
         for leaf in self.table.leaves:
             of_leaf = quote(shorten(*split(leaf)[1:], *index.columns, "key" if index.unique else "idx"))
-            named = f"{split(leaf)[0]}.{of_leaf}"
-            yield self._build(leaf, replace(index, name=of_leaf), named)
-            sql = (f"alter index {whole} attach partition {named}",)
-            yield Step(
-                "constrain", f"attach index {named}", self.table.name, "together", sql, (), "ACCESS EXCLUSIVE", (leaf,)
-            )
+            named.append(f"{split(leaf)[0]}.{of_leaf}")
+            yield self._build(leaf, replace(index, name=of_leaf), named[-1])
+        for leaf, each in zip(self.table.leaves, named, strict=True):  # briefly: the whole is valid with its last part
+            yield self._attach(whole, leaf, each)
+        yield Step(
+            "constrain",
+            f"complete index {whole}",
+            self.table.name,
+            "partitions",
+            sql,
+            lock="ACCESS EXCLUSIVE",
+            leaves=self.table.leaves,
+            index=whole,
+            parts=(
+                self._build(LEAF, replace(index, name=INDEX), f"{SPACE}.{INDEX}"),
+                self._attach(whole, LEAF, f"{SPACE}.{INDEX}"),
+            ),
+            unless="select from pg_inherits as h join pg_index as x on x.indexrelid = h.inhrelid "
+            f"where h.inhparent = {literal(whole)}::regclass and x.indrelid = {literal(LEAF)}::regclass",
+        )
+
+    def _attach(self, whole: str, leaf: str, named: str) -> Step:
+        sql = (f"alter index {whole} attach partition {named}",)
+        return Step("constrain", f"attach index {named}", leaf, "together", sql, (), "ACCESS EXCLUSIVE", (leaf,))
 
     def _build(self, table: str, index: Index, named: str) -> Step:
         undo = f"drop index concurrently if exists {named}"
@@ -194,29 +213,24 @@ class Keys:
         clause = f"foreign key {ours} references {target} {theirs}{actions}"
         name = quote(name)
         for leaf in self.table.leaves:
-            yield Step(
-                phase,
-                f"add {name} to {leaf}",
-                leaf,
-                "together",
-                (ddl.unless_there(leaf, name, f"alter table {leaf} add constraint {name} {clause} not valid"),),
-                # Once a partition's has joined its parent's, it goes with that.
-                (ddl.if_there(leaf, name, f"alter table {leaf} drop constraint {name}"),),
-                "SHARE ROW EXCLUSIVE",
-                tuple(dict.fromkeys((leaf, *guards))),
-            )
+            add, validate = self._add_to_leaf(phase, leaf, name, clause, guards)
+            yield add
             if settle and leaf == self.table.leaves[0]:
+                yield settle
+            yield validate
+        if self.table.partitioned:
+            if settle and not self.table.leaves:
                 yield settle
             yield Step(
                 phase,
-                f"validate {name} of {leaf}",
-                leaf,
-                "together",
-                (f"alter table {leaf} validate constraint {name}",),
-                lock="SHARE UPDATE EXCLUSIVE",
-                rows=self.table.rows,
+                f"add {name} to newer partitions of {self.table.name}",
+                self.table.name,
+                "partitions",
+                (),
+                lock="SHARE ROW EXCLUSIVE",
+                leaves=self.table.leaves,
+                parts=self._add_to_leaf(phase, LEAF, name, clause, guards),
             )
-        if self.table.partitioned:
             table = self.table.name
             yield Step(
                 phase,
@@ -228,6 +242,31 @@ class Keys:
                 "SHARE ROW EXCLUSIVE",
                 (*self.table.leaves, *guards),
             )
+
+    def _add_to_leaf(
+        self, phase: Phase, leaf: str, name: str, clause: str, guards: tuple[str, ...]
+    ) -> tuple[Step, Step]:
+        add = Step(
+            phase,
+            f"add {name} to {leaf}",
+            leaf,
+            "together",
+            (ddl.unless_there(leaf, name, f"alter table {leaf} add constraint {name} {clause} not valid"),),
+            # Once a partition's has joined its parent's, it goes with that.
+            (ddl.if_there(leaf, name, f"alter table {leaf} drop constraint {name}"),),
+            "SHARE ROW EXCLUSIVE",
+            tuple(dict.fromkeys((leaf, *guards))),
+        )
+        validate = Step(
+            phase,
+            f"validate {name} of {leaf}",
+            leaf,
+            "together",
+            (f"alter table {leaf} validate constraint {name}",),
+            lock="SHARE UPDATE EXCLUSIVE",
+            rows=self.table.rows,
+        )
+        return add, validate
 
     # contract
 

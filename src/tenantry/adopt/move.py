@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import arrivals, catalog, obstacles, preflight, record, report, runner, steps, verify, waiting
+from tenantry.adopt import (
+    arrivals,
+    catalog,
+    identity,
+    news,
+    obstacles,
+    partitions,
+    preflight,
+    record,
+    report,
+    runner,
+    steps,
+    verify,
+    waiting,
+)
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.record import Entry
@@ -43,8 +57,21 @@ def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
             begun, known = arrivals.examine(connection, plan, schema)
             added = known.given[len(begun.known.given) :]
             unnamed = waiting.list_unnamed(connection, plan, schema, added)
-            return [*waiting.tell_added(added), *(f"{table}: {told}" for table, told in unnamed)]
+            told = [*waiting.tell_added(added), *(f"{table}: {told}" for table, told in unnamed)]
+        return [*list_news(connection), *told]
     return obstacles.list_notices(connection, plan, read_schema(connection))
+
+
+def list_news(connection: psycopg.Connection[Any]) -> list[str]:
+    """What has come into the database since the move began, and its plan does not know; nothing once all is done."""
+    owner = record.owner(connection)
+    if owner is None:
+        return []
+    with _acting_as(connection, owner):
+        move = record.read_move(connection)
+        if move is None or all(entry.state == "done" for entry in record.read(connection)):
+            return []
+        return [each.sentence for each in news.find(catalog.read(connection), move.tables)]
 
 
 def list_waiting(connection: psycopg.Connection[Any]) -> list[str]:
@@ -66,25 +93,35 @@ def apply(
     watcher: Watcher,
     *,
     differing: bool = False,
+    checksums: bool = True,
+    told: verify.Told | None = None,
 ) -> None:
     """Begins a move, or goes on with it, up to and with a phase. `differing`: rows may go behind isolation with another
-    tenant than their owner. Raises AdoptionRefused, before anything is changed where the plan cannot be carried out."""
-    with as_owner(connection, plan) as schema, record.locked(connection):
+    tenant than their owner. `checksums`: where it begins all rows are read, of which `told` is told. Raises
+    AdoptionRefused, before anything is changed where the plan cannot be carried out."""
+    with as_owner(connection, plan), record.locked(connection):
+        schema = catalog.read(connection)  # as whoever had the lock before left it
         if record.exists(connection):
             arrivals.take_up(connection, plan, schema)
+            _require_unchanged(connection)
         else:
             known = preflight.examine(connection, plan, schema)
             built = steps.build(plan, schema, known)
-            before = verify.measure(connection, plan, schema)
-            record.begin(connection, record.Move(plan, known, before), built)
+            before = verify.measure(connection, plan, schema, told or _tell_nobody, checksums=checksums)
+            tables = identity.identify(connection, plan, schema)
+            record.begin(connection, record.Move(plan, known, before, tables), built)
         if last != "expand":
             runner.apply(connection, record.read(connection), "backfill", pace, watcher)
             arrivals.settle(connection, pace, watcher)
         if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
             runner.apply(connection, record.read(connection), "constrain", pace, watcher)
             arrivals.settle_all(connection, pace, watcher)
-            preflight.examine_rows(connection, plan, catalog.read(connection), differing=differing)
+            schema = catalog.read(connection)
+            if move := record.read_move(connection):
+                news.require_none(schema, move.tables)
+            preflight.examine_rows(connection, plan, schema, differing=differing)
         runner.apply(connection, record.read(connection), last, pace, watcher)
+        partitions.isolate_late(connection, record.read(connection), pace)
 
 
 def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher: Watcher) -> None:
@@ -93,9 +130,16 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
     if owner is None:
         raise AdoptionRefused("No move has begun here: there is nothing to undo.")
     with _acting_as(connection, owner), record.locked(connection):
-        report.switch_off(connection, catalog.read(connection), pace)  # it depends on the columns
-        runner.undo(connection, record.read(connection), first, pace, watcher)
+        move = record.read_move(connection)
+        tables = move.tables if move else {}
+        identity.require_names(connection, tables)
+        schema, entries = catalog.read(connection), record.read(connection)
+        if first != "isolate":
+            news.require_free(schema, tables, [entry.step for entry in entries])
+        report.switch_off(connection, schema, pace)  # it depends on the columns
+        runner.undo(connection, entries, first, pace, watcher)
         if all(entry.state == "pending" for entry in record.read(connection)):
+            partitions.let_go(connection, tables, pace)
             record.forget(connection)
 
 
@@ -108,22 +152,46 @@ def read_progress(connection: psycopg.Connection[Any]) -> Sequence[Entry]:
         return record.read(connection)
 
 
-def check(connection: psycopg.Connection[Any], plan: Plan, *, still: bool = False) -> verify.Report:
+def check(
+    connection: psycopg.Connection[Any], plan: Plan, *, still: bool = False, told: verify.Told | None = None
+) -> verify.Report:
     """What is to be said of the rows as they are now: see `verify`."""
     with as_owner(connection, plan) as schema:
         if record.exists(connection):
             plan = arrivals.require_same(connection, plan).plan  # as far as it has been taken up
-        return verify.verify(connection, plan, schema, still=still)
+            _require_unchanged(connection, gone=True)
+        return verify.verify(connection, plan, schema, still=still, told=told or _tell_nobody)
 
 
 def _build(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> tuple[Step, ...]:
     return steps.build(plan, schema, preflight.examine(connection, plan, schema))
 
 
+def _require_unchanged(connection: psycopg.Connection[Any], *, gone: bool = False) -> None:
+    """What the steps name must still be called so, while there is something left to do. `gone`: or be gone."""
+    entries, move = record.read(connection), record.read_move(connection)
+    if move is None or all(entry.state == "done" for entry in entries):
+        return
+    identity.require_names(connection, move.tables)
+    if not gone:
+        identity.require_tables(connection, move.tables)
+    if not any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
+        building = record.reached(entries) in (None, "expand", "backfill")
+        identity.require_columns(connection, move.tables, indexed=building)
+        given = {e.step.table for e in entries if e.state == "done" and e.step.phase == "expand"}
+        identity.require_tenants(connection, {name: each for name, each in move.tables.items() if name in given})
+
+
+def _tell_nobody(table: str, done: int, total: int) -> None:
+    pass
+
+
 @contextmanager
 def as_owner(connection: psycopg.Connection[Any], plan: Plan) -> Iterator[Schema]:
     """The catalog as the owner of the tables sees it, whose session this is for the time."""
-    owner = preflight.find_owner(connection, plan, read_schema(connection))
+    begun = record.owner(connection)
+    with _acting_as(connection, begun) if begun else nullcontext():
+        owner = preflight.find_owner(connection, plan, read_schema(connection))
     with _acting_as(connection, owner):
         yield catalog.read(connection)
 

@@ -7,6 +7,7 @@ record could have that owner run any SQL, so nobody else may.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tenantry.adopt import owners
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import SCHEMA
+from tenantry.adopt.identity import Identity
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.step import PHASES, Known, Line, Phase, Step
 from tenantry.errors import AdoptionRefused
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import psycopg
 
 LOCK = 0x7E4A1A  # a number of our own: advisory locks are shared by everybody in a database
+_PAUSE = 0.1  # seconds until somebody who waits for it asks again
 
 _MAKE = f"""
 create schema if not exists {SCHEMA};
@@ -31,6 +34,7 @@ create table if not exists {SCHEMA}.moves (
   plan      jsonb not null,                    -- that the steps are of, with what was added to it since
   known     jsonb not null,                    -- what the plan's names and files stood for
   before    jsonb not null,                    -- by table: columns, rows and checksum when it began
+  tables    jsonb not null,                    -- by table: what tells it from others, whatever it is called
   began_at  timestamptz not null default now()
 );
 create table if not exists {SCHEMA}.steps (
@@ -47,11 +51,13 @@ create table if not exists {SCHEMA}.steps (
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`before` is by table the columns, rows and checksum when it began."""
+    """`before` is by table the columns, rows and checksum when it began, the last two null where nobody was to read
+    them; `tables` by name what they are."""
 
     plan: Plan
     known: Known
     before: Mapping[str, Any]
+    tables: Mapping[str, Identity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +77,12 @@ def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]
     """Writes down what is going to be done, in one transaction."""
     with connection.transaction():
         connection.execute(_MAKE.encode())
-        insert = f"insert into {SCHEMA}.moves (plan, known, before) values (%s::jsonb, %s::jsonb, %s::jsonb)"
-        values = [json.dumps(asdict(each)) for each in (move.plan, move.known)]
-        connection.execute(insert.encode(), [*values, json.dumps(dict(move.before))])
+        insert = (
+            f"insert into {SCHEMA}.moves (plan, known, before, tables) values (%s::json, %s::json, %s::json, %s::json)"
+        )
+        tables = {name: asdict(identity) for name, identity in move.tables.items()}
+        values = map(json.dumps, (asdict(move.plan), asdict(move.known), dict(move.before), tables))
+        connection.execute(insert.encode(), list(values))
         insert = f"insert into {SCHEMA}.steps (position, step) values (%s, %s::jsonb)"
         rows = [(n, json.dumps(asdict(step))) for n, step in enumerate(steps, 1)]
         connection.cursor().executemany(insert.encode(), rows)
@@ -92,11 +101,13 @@ def read_move(connection: psycopg.Connection[Any]) -> Move | None:
     """What the move is of; None where none has begun."""
     if not exists(connection):
         return None
-    row = connection.execute(f"select plan, known, before from {SCHEMA}.moves".encode()).fetchone()
+    row = connection.execute(f"select plan, known, before, tables from {SCHEMA}.moves".encode()).fetchone()
     if row is None:
         return None
-    plan, known, before = row
-    return Move(plans.restore(plan), Known(known["tenants"], tuple(tuple(line) for line in known["given"])), before)
+    plan, known, before, tables = row
+    given = Known(known["tenants"], tuple(tuple(line) for line in known["given"]))
+    identities = {name: Identity(**_tupled(told)) for name, told in tables.items()}
+    return Move(plans.restore(plan), given, before, identities)
 
 
 def add(connection: psycopg.Connection[Any], plan: Plan, known: Known, lines: Sequence[Line]) -> None:
@@ -115,7 +126,10 @@ def reopen(connection: psycopg.Connection[Any], phase: Phase) -> None:
 
 
 def exists(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.steps"]).fetchone()
+    """Whether a move has begun; anybody may ask, also who may not look into the record."""
+    query = """select exists (select from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+      where n.nspname = %s and c.relname = 'steps')"""
+    row = connection.execute(query, [SCHEMA]).fetchone()
     return bool(row and row[0])
 
 
@@ -155,24 +169,33 @@ def reached(entries: Sequence[Entry]) -> Phase | None:
 
 @contextmanager
 def locked(connection: psycopg.Connection[Any], patience: float = 15) -> Iterator[None]:
-    """One move at a time. A process that was killed holds the lock until its server notices: hence some patience."""
-    connection.execute("select set_config('lock_timeout', %s, false)", [f"{int(patience * 1000)}ms"])
-    import psycopg
+    """One move at a time. A process that was killed holds the lock until its server notices: hence some patience.
 
+    It asks again and again: who waited in a statement would hold a snapshot, for which the other's CREATE INDEX
+    CONCURRENTLY would wait in turn.
+    """
+    give_up = time.monotonic() + patience
+    while not _takes_lock(connection):
+        if time.monotonic() > give_up:
+            raise AdoptionRefused("Another `tenantry adopt` is at work on this database.", hint="Wait for it to end.")
+        time.sleep(_PAUSE)
     try:
-        connection.execute("select pg_advisory_lock(%s)", [LOCK])
-    except psycopg.errors.LockNotAvailable:
-        raise AdoptionRefused(
-            "Another `tenantry adopt` is at work on this database.", hint="Wait for it to end."
-        ) from None
-    try:
-        connection.execute("set lock_timeout = 0")
         yield
     finally:
         if not connection.closed:
             connection.execute("select pg_advisory_unlock(%s)", [LOCK])
 
 
+def _takes_lock(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+    return bool(row and row[0])
+
+
+def _tupled(told: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where we have tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+
+
 def _step(told: dict[str, Any]) -> Step:
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return Step(**values)
+    parts = tuple(_step(part) for part in told.get("parts", ()))
+    return Step(**{**_tupled(told), "parts": parts})

@@ -9,6 +9,8 @@ Theory of operation.
   `deadlock_timeout` it is always the batch that gives way, never the app.
 - A step and its record are one transaction; a step that cannot be (CREATE INDEX CONCURRENTLY) finds what a broken
   attempt left, and begins again.
+- The app's database goes on changing: before each step it is looked up which tables and partitions are there. What is
+  gone is left out; the way back leaves nothing undone because something else is not there any more.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tenantry.adopt import record
+from tenantry.adopt import identity, record
 from tenantry.adopt.catalog import SCHEMA
+from tenantry.adopt.identity import Presence
 from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry
 from tenantry.adopt.step import FIRST, LAST, LEAF, PHASES, Phase, Step
@@ -119,12 +123,29 @@ class _Run:
         self._connection = connection
         self._pace = pace
         self._watcher = watcher
+        move = record.read_move(connection)
+        self._tables = move.tables if move else {}
 
     def do(self, entry: Entry) -> None:
+        import psycopg
+
         with self._told(entry.step):
-            self._do(entry)
+            try:
+                self._do(entry)
+            except psycopg.errors.UndefinedTable:
+                if not self._look().left_out:
+                    raise
+                self._do(entry)  # a partition went at this moment: the step is done without it
 
     def _do(self, entry: Entry) -> None:
+        there = self._look()
+        if there.gone:  # partitions may be
+            identity.require_names(self._connection, self._tables)
+            identity.require_tables(self._connection, self._tables)
+        if entry.step.table in there.left_out:
+            record.note(self._connection, entry.position, "done")
+            return
+        entry = replace(entry, step=_present(entry.step, there))
         step = entry.step
         if step.how == "check":
             self._check(step)
@@ -132,22 +153,38 @@ class _Run:
         elif step.how == "batches":
             self._batches(entry)
         elif step.how == "alone":
-            self._alone(entry)
+            record.note(self._connection, entry.position, "running")
+            self._alone(step)
+            record.note(self._connection, entry.position, "done")
+        elif step.how == "partitions":
+            record.note(self._connection, entry.position, "running")
+            self._partitions(step)
+            record.note(self._connection, entry.position, "done")
         else:
             self._together(step, step.sql, lambda held: record.note(self._connection, entry.position, "done", held))
 
     def undo(self, entry: Entry) -> None:
-        step = entry.step
-        with self._told(step):
-            if self._is_gone(step.table):  # and all that was done to it
-                record.note(self._connection, entry.position, "pending")
+        with self._told(entry.step):
+            there = self._look()
+            step = _present(entry.step, there)
+            if step.table in there.gone or self._is_gone(step.table):  # and all that was done to it
+                pass
+            elif step.how == "partitions":
+                for leaf in reversed(there.newer(step.table, step.leaves)):
+                    for part in reversed([part.of_leaf(leaf, step.index) for part in step.parts]):
+                        self._together(part, part.undo, lambda _: None, lenient=True)
             elif step.undo_alone:
                 self._connection.execute("set lock_timeout = 0")
                 for statement in step.undo:
                     self._connection.execute(statement.encode())
-                record.note(self._connection, entry.position, "pending")
             else:
-                self._together(step, step.undo, lambda _: record.note(self._connection, entry.position, "pending"))
+                done = partial(record.note, self._connection, entry.position, "pending")
+                self._together(step, step.undo, lambda _: done(), lenient=True)
+                return
+            record.note(self._connection, entry.position, "pending")
+
+    def _look(self) -> Presence:
+        return identity.look(self._connection, self._tables)
 
     def _is_gone(self, table: str) -> bool:
         row = self._connection.execute("select to_regclass(%s) is null", [table or "pg_class"]).fetchone()
@@ -163,6 +200,10 @@ class _Run:
         except psycopg.Error as error:
             if self._connection.closed:
                 raise
+            if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+                identity.require_names(self._connection, self._tables)
+                identity.require_columns(self._connection, self._tables, indexed=True)
+                identity.require_tables(self._connection, self._tables)
             raise AdoptionRefused(
                 f'The step "{step.name}" failed: {error.diag.message_primary or error}',
                 detail=error.diag.message_detail,
@@ -171,8 +212,11 @@ class _Run:
 
     # --- in one transaction
 
-    def _together(self, step: Step, statements: Sequence[str], done: Callable[[float], None]) -> None:
-        """All statements and the record, once the locks are got."""
+    def _together(
+        self, step: Step, statements: Sequence[str], done: Callable[[float], None], *, lenient: bool = False
+    ) -> None:
+        """All statements and the record, once the locks are got. `lenient`: but for what is about things that are
+        gone."""
         impatient = step.lock != "SHARE UPDATE EXCLUSIVE"  # which disturbs nobody who reads or writes
         wait = self._pace.lock_ms if impatient else _GUARD_MS
         for _ in self._attempts(step):
@@ -185,9 +229,22 @@ class _Run:
                     self._connection.execute("set local session_replication_role = replica")
                 began = time.monotonic()
                 for statement in statements:
-                    self._connection.execute(statement.encode())
+                    with self._unless_gone() if lenient else nullcontext():
+                        self._connection.execute(statement.encode())
                 done((time.monotonic() - began) * 1000)
                 return
+
+    @contextmanager
+    def _unless_gone(self) -> Iterator[None]:
+        """A statement that names what is not there any more, such as a role or a sequence, has nothing to undo."""
+        import psycopg
+
+        gone = psycopg.errors
+        with (
+            suppress(gone.UndefinedTable, gone.UndefinedObject, gone.UndefinedColumn, gone.InvalidSchemaName),
+            self._connection.transaction(),
+        ):
+            yield
 
     def _attempts(self, step: Step) -> Iterator[int]:
         """As many as patience allows, further and further apart."""
@@ -223,21 +280,19 @@ class _Run:
         query = """
             select distinct a.pid, coalesce(a.state, a.backend_type), extract(epoch from now() - a.xact_start)::integer
             from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
-            where l.relation = any (%s::regclass[]) and l.granted and a.pid <> pg_backend_pid()
+            where l.relation in (select to_regclass(name) from unnest(%s::text[]) as name)
+              and l.granted and a.pid <> pg_backend_pid()
             order by 3 desc limit 5"""
         rows = self._connection.execute(query, [tables]).fetchall()
         return "; ".join(f"process {pid} ({state}, for {age} s)" for pid, state, age in rows) or None
 
     # --- outside a transaction
 
-    def _alone(self, entry: Entry) -> None:
-        step = entry.step
-        record.note(self._connection, entry.position, "running")
+    def _alone(self, step: Step) -> None:
         self._connection.execute("set lock_timeout = 0")  # it waits for others, and nobody waits for it
         for _ in self._attempts(step):
             self._drop_broken(step)
             if self._try(step):
-                record.note(self._connection, entry.position, "done")
                 return
 
     def _try(self, step: Step) -> bool:
@@ -261,6 +316,33 @@ class _Run:
             query = "select from pg_index where indexrelid = to_regclass(%s) and not indisvalid"
             if self._connection.execute(query, [step.index]).fetchone() is not None:
                 self._connection.execute(f"drop index concurrently if exists {step.index}".encode())
+
+    # --- in partitions that came later
+
+    def _partitions(self, step: Step) -> None:
+        for leaf in self._look().newer(step.table, step.leaves):
+            self._do_parts(step, leaf)
+        if not step.index or self._is_whole(step.index):
+            return
+        # The partition that was the last to join went before it did, and nothing else makes an index valid.
+        self._together(step, [f"drop index if exists {step.index}", *step.sql], lambda _: None)
+        for leaf in self._look().newer(step.table, ()):
+            self._do_parts(step, leaf)
+
+    def _do_parts(self, step: Step, leaf: str) -> None:
+        if step.unless and self._connection.execute(_written(step.unless, leaf, 0, 0).encode()).fetchone():
+            return
+        for part in step.parts:
+            part = part.of_leaf(leaf, step.index)
+            if part.how == "alone":
+                self._alone(part)
+            else:
+                self._together(part, part.sql, lambda _: None)
+
+    def _is_whole(self, index: str) -> bool:
+        query = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
+        row = self._connection.execute(query, [index]).fetchone()
+        return bool(row and row[0])
 
     # --- in batches
 
@@ -317,6 +399,14 @@ class _Run:
             )
 
 
+def _present(step: Step, there: Presence) -> Step:
+    """A step without what is gone; the rows of partitions that came later are its rows too."""
+    guards = tuple(each for each in step.guards if each not in there.gone)
+    if step.how == "batches" and step.table in there.parts:
+        return replace(step, guards=guards, leaves=there.leaves(step.table, step.leaves))
+    return replace(step, guards=guards)
+
+
 def _written(statement: str, leaf: str, first: int, last: int) -> str:
     return statement.replace(LEAF, leaf).replace(FIRST, str(first)).replace(LAST, str(last))
 
@@ -329,8 +419,18 @@ def _resize(pages: int, seconds: float, wanted_ms: int) -> int:
 
 def prepare(connection: psycopg.Connection[Any], owner: str) -> None:
     """Sets a session up to run steps: as the owner of the tables, and noticing when it has lost its client."""
+    import psycopg
+
+    try:
+        connection.execute(f"set role {owner}".encode())
+    except psycopg.errors.InsufficientPrivilege:
+        login = connection.execute("select quote_ident(session_user)").fetchone() or ("",)
+        raise AdoptionRefused(
+            f"A move is made as the owner of the tables, {owner}, and this login is {login[0]}.",
+            hint=f"Log in as {owner}.",
+        ) from None
     for statement in (
-        f"set role {owner}",
+        "set lock_timeout = 0",
         "set statement_timeout = 0",
         "set idle_in_transaction_session_timeout = 0",
         "set client_connection_check_interval = '1s'",

@@ -6,15 +6,15 @@ asks the mirror, not what the triggers kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import record, steps, waiting
+from tenantry.adopt import identity, record, steps, waiting
 from tenantry.adopt.catalog import Schema
-from tenantry.adopt.names import literal, plain, split
+from tenantry.adopt.identity import Identity
+from tenantry.adopt.names import listing, literal, plain, split
 from tenantry.adopt.plan import Decision, Plan, Source, parent_of, sort, tenant_column
 from tenantry.adopt.record import Entry
 from tenantry.adopt.step import Known, Phase
@@ -23,10 +23,17 @@ from tenantry.adopt.waiting import Waiting
 if TYPE_CHECKING:
     import psycopg
 
+PAGES = 8_192
+"""As many of a table are read at once: no snapshot, and no lock, lasts longer than that takes."""
+
+Told = Callable[[str, int, int], None]
+"""Is told of a table how many of its pages are read, and how many there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A table's rows now and when the move began; `same` compares the contents of the columns of then."""
+    """A table's rows now and when the move began; `same` compares the contents of the columns of then. None is what
+    nobody can say: where the move began without reading the rows, or a column is gone."""
 
     table: str
     rows: int
@@ -45,61 +52,67 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """`notes` say what could not be looked at."""
+
     phase: Phase | None
     counts: tuple[Count, ...]
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
         return not self.findings
 
 
-def measure(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> dict[str, Any]:
-    """Columns, rows and checksum of every table of the plan."""
+def measure(
+    connection: psycopg.Connection[Any], plan: Plan, schema: Schema, told: Told, *, checksums: bool = True
+) -> dict[str, Any]:
+    """Columns, rows and checksum of every table of the plan; without `checksums` no row is read."""
+    rows = _Rows(connection, (), told)
     measured = {}
     for name in _tables(plan, schema):
         columns = [column.name for column in schema.tables[name].columns]
-        rows, checksum = _checksum(connection, name, columns)
-        measured[name] = {"columns": columns, "rows": rows, "checksum": checksum}
+        number, checksum = rows.sum(name, columns) if checksums else (None, None)
+        measured[name] = {"columns": columns, "rows": number, "checksum": checksum}
     return measured
 
 
-def verify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, still: bool = False) -> Report:
+def verify(
+    connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, still: bool = False, told: Told | None = None
+) -> Report:
     """Compares the database with the plan. `still`: the app writes nothing meanwhile, so any difference is a finding.
 
     `schema` is today's. Before isolation it is asked as the tables' owner, after it across tenants.
     """
     entries, move = record.read(connection), record.read_move(connection)
     phase = record.reached(entries)
-    before, known = (move.before, move.known) if move else ({}, Known())
     tables = _tables(plan, schema)
-    filled = any(entry.step.phase == "backfill" for entry in entries) and _is_filled(entries)
-    with _seeing_all(connection, plan, schema, known) as (across, expected):
-        counts = tuple(_count(connection, name, before.get(name)) for name in tables)
-        findings = [*_of_counts(counts, still)]
-        gone = [decision.table for decision in plan.decisions if decision.table not in schema.tables]
-        told = "It is not in the database any more. Bring it back, or undo and plan again."
-        findings += [Finding("gone", table, told) for table in gone]
-        if gone:  # of the others nobody can tell whose they should be
-            return Report(phase, counts, tuple(findings))
-        if filled:
-            findings += _of_tenants(connection, plan, schema, known, expected, across=across)
-            findings += _of_references(connection, plan, schema)
-    if filled:
-        findings += [Finding("unnamed", *told) for told in waiting.list_unnamed(connection, plan, schema)]
+    rows = _Rows(connection, tables, told or (lambda *_: None))
+    then = _Then(connection, move.before, move.tables) if move else None
+    counts = tuple(_count(rows, name, then) for name in tables)
+    findings = [*_of_counts(counts, still)]
+    notes = tuple(then.notes) if then else ()
+    gone = [decision.table for decision in plan.decisions if decision.table not in schema.tables]
+    lost = "It is not in the database any more. Bring it back, or undo and plan again."
+    findings += [Finding("gone", table, lost) for table in gone]
+    if gone:  # of the others nobody can tell whose they should be
+        return Report(phase, counts, tuple(findings), notes)
+    if any(entry.step.phase == "backfill" for entry in entries) and _is_filled(entries):
+        findings += _of_tenants(rows, plan, schema, move.known if move else Known())
+        findings += _of_references(rows, plan, schema)
+        findings += [Finding("unnamed", *told_of) for told_of in waiting.list_unnamed(connection, plan, schema)]
     if phase == "contract":
         findings += _of_isolation(connection, plan, schema)
-    return Report(phase, counts, tuple(findings))
+    return Report(phase, counts, tuple(findings), notes)
 
 
 def find_unsettled(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[Finding]:
     """Rows that have no tenant, or another than their owner; not the latter of tables all of whose rows began as one
     organization's, which may be one of many by now."""
     move = record.read_move(connection)
-    known = move.known if move else Known()
-    with _seeing_all(connection, plan, schema, known) as (across, expected):
-        found = _of_tenants(connection, plan, schema, known, expected, across=across)
-        return [each for each in found if each.kind != "tenant" or not _is_of_one(plan, schema, each.table)]
+    rows = _Rows(connection, _tables(plan, schema), lambda *_: None)
+    found = _of_tenants(rows, plan, schema, move.known if move else Known())
+    return [each for each in found if each.kind != "tenant" or not _is_of_one(plan, schema, each.table)]
 
 
 def _is_of_one(plan: Plan, schema: Schema, table: str) -> bool:
@@ -118,26 +131,44 @@ def _tables(plan: Plan, schema: Schema) -> list[str]:
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 
-def _checksum(connection: psycopg.Connection[Any], table: str, columns: list[str]) -> tuple[int, str]:
-    """Independent of the order of rows, and of what a session makes of dates and numbers."""
-    row = ", ".join(f"t.{column}" for column in columns)
-    with connection.transaction():
-        connection.execute(
-            "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local intervalstyle = 'iso_8601';"
-            " set local extra_float_digits = 1; set local bytea_output = 'hex'"
-        )
-        query = (
-            f"select count(*), coalesce(sum(hashtextextended(row({row})::text, 0)::numeric), 0)::text from {table} as t"
-        )
-        found = connection.execute(query.encode()).fetchone() or (0, "0")
-    return int(found[0]), str(found[1])
+class _Then:
+    """What was there when the move began."""
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], before: Mapping[str, Any], tables: Mapping[str, Identity]
+    ) -> None:
+        self.before = before
+        self.notes: list[str] = []
+        self._tables = tables
+        self._columns = identity.read_columns(connection, tables)
+        if any(told["checksum"] is None for told in before.values()):
+            self.notes.append(
+                "The move began with --no-checksums: whether rows were lost or changed since, nobody can say."
+            )
+
+    def columns(self, table: str) -> list[str] | None:
+        """What the columns of then are called now; None where one of them is gone."""
+        if self.before[table]["checksum"] is None:
+            return None
+        numbers = {name: number for number, name in self._tables[table].columns.items()}
+        now = self._columns.get(table, {})
+        found = {name: now.get(numbers[name]) for name in self.before[table]["columns"]}
+        if gone := [name for name, there in found.items() if there is None]:
+            self.notes.append(
+                f"{table}: {listing(gone)} was dropped: whether its other columns changed, nobody can say."
+            )
+            return None
+        return [name for name in found.values() if name is not None]
 
 
-def _count(connection: psycopg.Connection[Any], table: str, before: Mapping[str, Any] | None) -> Count:
-    if before is None:
-        return Count(table, _number(connection, f"select count(*) from {table}"), None, None)
-    rows, checksum = _checksum(connection, table, before["columns"])
-    return Count(table, rows, before["rows"], checksum == before["checksum"])
+def _count(rows: _Rows, table: str, then: _Then | None) -> Count:
+    told = then.before.get(table) if then else None
+    columns = then.columns(table) if then and told else None
+    if told is None or columns is None:
+        number = rows.number(f"select count(*) from {table}")
+        return Count(table, number, told["rows"] if told else None, None)
+    number, checksum = rows.sum(table, columns)
+    return Count(table, number, told["rows"], checksum == told["checksum"])
 
 
 def _of_counts(counts: tuple[Count, ...], still: bool) -> Iterator[Finding]:
@@ -151,30 +182,25 @@ def _of_counts(counts: tuple[Count, ...], still: bool) -> Iterator[Finding]:
 # --- tenants ----------------------------------------------------------------------------------------------------------
 
 
-def _of_tenants(
-    connection: psycopg.Connection[Any],
-    plan: Plan,
-    schema: Schema,
-    known: Known,
-    expected: Mapping[str, Waiting],
-    *,
-    across: bool,
-) -> Iterator[Finding]:
+def _of_tenants(rows: _Rows, plan: Plan, schema: Schema, known: Known) -> Iterator[Finding]:
+    asked = waiting.list_queries(plan, schema, known)
     for decision in sort(plan, schema):
         column = tenant_column(plan, schema, decision)
         table = schema.tables[decision.table]
-        late = expected.get(table.name, Waiting())
+        queries = [f"select count(*) from {table.name} where {column.name} is null"]
+        # Behind isolation a row belongs to whom it was written by: a user may write in several tenants.
+        if column.is_new and not table.isolation:
+            queries.append(_Derivation(plan, schema, known, across=rows.across).mismatches(decision))
+        told, found = rows.together(asked.get(table.name), queries)
+        late = Waiting(*told)
         if soon := late.without + late.following:
             yield Finding("waiting", table.name, f"{soon} rows wait for the next `tenantry adopt apply`.")
         if late.unnamed:
-            told = f"{late.unnamed} rows wait: no organization is named yet where their user has gone."
-            yield Finding("waiting", table.name, told)
-        none = _number(connection, f"select count(*) from {table.name} where {column.name} is null") - late.without
-        if none > 0:
+            moved = f"{late.unnamed} rows wait: no organization is named yet where their user has gone."
+            yield Finding("waiting", table.name, moved)
+        if (none := found[0] - late.without) > 0:
             yield Finding("null", table.name, f"{none} rows have no tenant.")
-        # Behind isolation a row belongs to whom it was written by: a user may write in several tenants.
-        if column.is_new and not table.isolation:
-            wrong = _number(connection, _Derivation(plan, schema, known, across=across).mismatches(decision))
+        for wrong in found[1:]:
             wrong -= late.following + late.unnamed
             if wrong > 0:
                 yield Finding("tenant", table.name, f"{wrong} rows have another tenant than their owner.")
@@ -248,7 +274,7 @@ class _Derivation:
         return f"values {', '.join(lines)}" if lines else "select '', '', '' where false"
 
 
-def _of_references(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> Iterator[Finding]:
+def _of_references(rows: _Rows, plan: Plan, schema: Schema) -> Iterator[Finding]:
     for table, ours, reference, theirs in steps.references_between(plan, schema):
         decision = plan.of(table)
         if ours.key != theirs.key or (decision and reference.name in decision.keep):
@@ -256,7 +282,7 @@ def _of_references(connection: psycopg.Connection[Any], plan: Plan, schema: Sche
         pairs = zip(reference.columns, reference.target_columns, strict=True)
         on = " and ".join(f"p.{there} = t.{here}" for here, there in pairs)
         query = f"select count(*) from {table} as t join {reference.target} as p on {on}"
-        if crossing := _number(connection, f"{query} where t.{ours.name} <> p.{theirs.name}"):
+        if crossing := rows.number(f"{query} where t.{ours.name} <> p.{theirs.name}"):
             told = f"{crossing} rows refer to another tenant's row of {reference.target} ({reference.name})."
             yield Finding("crossing", table, told)
 
@@ -283,33 +309,74 @@ def _is_filled(entries: Sequence[Entry]) -> bool:
     return later or phase not in (None, "expand")
 
 
-@contextmanager
-def _seeing_all(
-    connection: psycopg.Connection[Any], plan: Plan, schema: Schema, known: Known
-) -> Iterator[tuple[bool, Mapping[str, Waiting]]]:
-    """A transaction that sees the rows of all tenants: across them, where that is opened already, else as the owner.
-    What waits is of the same moment as all that is asked in it."""
-    tables = _tables(plan, schema)
-    opened = connection.execute(
-        "select coalesce(bool_and(has_table_privilege('tenantry_bypass', name, 'select')"
-        " and has_schema_privilege('tenantry_bypass', c.relnamespace, 'usage')), false)"
-        " from unnest(%s::text[]) as name join pg_class as c on c.oid = name::regclass",
-        [tables],
-    ).fetchone()
-    across = bool(opened and opened[0])
-    with connection.transaction():
-        connection.execute("set transaction isolation level repeatable read")
-        expected = waiting.count(connection, plan, schema, known) if _has_mappings(connection) else {}
-        if across:
-            connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
-        yield across, expected
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+_SETTINGS = (  # so that a text says the same in every session
+    "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local intervalstyle = 'iso_8601';"
+    " set local extra_float_digits = 1; set local bytea_output = 'hex'"
+)
+_SIZE = """
+select coalesce(max(pg_relation_size(part)), 0) / current_setting('block_size')::bigint
+from unnest(%s::regclass || tenantry.partitions_of(%s::regclass)) as part"""
 
 
-def _has_mappings(connection: psycopg.Connection[Any]) -> bool:
-    entries = record.read(connection)
-    return bool(entries) and all(entry.state == "done" for entry in entries if entry.step.phase == "expand")
+class _Rows:
+    """Reads the rows of all tenants: across them, where that is opened already, else as the owner.
+
+    Each query is a transaction of its own, so that neither a snapshot, which keeps vacuum from dead rows, nor a lock,
+    behind which an ALTER TABLE and then everybody waits, lasts longer than one of them.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], tables: Sequence[str], told: Told) -> None:
+        self._connection = connection
+        self._told = told
+        opened = connection.execute(_OPENED, [list(tables)]).fetchone()
+        self.across = bool(opened and opened[0])
+
+    def number(self, query: str) -> int:
+        found = self._read(query)
+        return int(found[0]) if found else 0
+
+    def together(self, first: str | None, queries: Sequence[str]) -> tuple[tuple[int, ...], list[int]]:
+        """What a query says that is asked as the owner, and numbers, all of one moment."""
+        with self._connection.transaction():
+            self._connection.execute("set transaction isolation level repeatable read")
+            told = self._connection.execute(first.encode()).fetchone() if first else None
+            if self.across:
+                self._connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
+            rows = [self._connection.execute(query.encode()).fetchone() for query in queries]
+        return told or (), [int(row[0]) if row else 0 for row in rows]
+
+    def sum(self, table: str, columns: list[str]) -> tuple[int, str]:
+        """How many rows there are, and a checksum, whatever their order: by ranges of pages. While the app writes, a
+        row that moves from one range to another is counted twice, or not at all."""
+        row = ", ".join(f"t.{column}" for column in columns)
+        summed = f"select count(*), coalesce(sum(hashtextextended(row({row})::text, 0)::numeric), 0) from {table} as t"
+        size = self._connection.execute(_SIZE, [table, table]).fetchone()
+        pages, number, checksum = int(size[0]) if size else 0, 0, 0
+        for first in range(0, max(pages, 1), PAGES):
+            last = first + PAGES
+            ends = [f"t.ctid >= '({first},0)'::tid"] if first else []
+            ends += [f"t.ctid < '({last},0)'::tid"] if last < pages else []  # the end is where it is by then
+            found = self._read(f"{summed} where {' and '.join(ends)}" if ends else summed, in_range=bool(ends)) or (
+                0,
+                0,
+            )
+            number, checksum = number + int(found[0]), checksum + int(found[1])
+            self._told(table, min(last, pages), pages)
+        return number, str(checksum)
+
+    def _read(self, query: str, *, in_range: bool = False) -> tuple[Any, ...] | None:
+        with self._connection.transaction():
+            if self.across:
+                self._connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
+            self._connection.execute(_SETTINGS)
+            if in_range:
+                self._connection.execute("set local enable_seqscan = off")  # of a range no more than that is read
+            return self._connection.execute(query.encode()).fetchone()
 
 
-def _number(connection: psycopg.Connection[Any], query: str) -> int:
-    row = connection.execute(query.encode()).fetchone()
-    return int(row[0]) if row else 0
+_OPENED = """
+select coalesce(bool_and(has_table_privilege('tenantry_bypass', name, 'select')
+  and has_schema_privilege('tenantry_bypass', c.relnamespace, 'usage')), false)
+from unnest(%s::text[]) as name join pg_class as c on c.oid = name::regclass"""

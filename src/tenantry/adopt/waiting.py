@@ -37,16 +37,12 @@ def is_open(plan: Plan, schema: Schema) -> bool:
     )
 
 
-def count(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, known: Known) -> dict[str, Waiting]:
-    """By table. Asked as the tables' owner."""
-    found: dict[str, Waiting] = {}
+def list_queries(plan: Plan, schema: Schema, known: Known) -> dict[str, str]:
+    """By table the query that tells what of it is `Waiting`, as the tables' owner; none where nothing can."""
     if not is_open(plan, schema):
-        return found
-    for each in steps.list_transitions(plan, schema, known):
-        query = each.waiting() if each.column.is_new else None
-        row = connection.execute(query.encode()).fetchone() if query else None
-        found[each.table.name] = Waiting(*row) if row else Waiting()
-    return found
+        return {}
+    moved = [each for each in steps.list_transitions(plan, schema, known) if each.column.is_new]
+    return {each.table.name: query for each in moved if (query := each.waiting())}
 
 
 def list_unnamed(

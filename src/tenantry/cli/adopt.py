@@ -69,7 +69,7 @@ def plan(
         found = _Found(
             proposals=why,
             questions=[decision.table for decision in chosen.decisions if decision.tenant == "undecided"],
-            differences=_differences(known, proposed, why) if known and not begun else [],
+            differences=move.list_news(connection) if begun else _differences(known, proposed, why) if known else [],
             drift=drift.find(connection, chosen, schema),
         )
         if known is None and not as_json:
@@ -103,6 +103,9 @@ def apply(
     differing: Annotated[
         bool, typer.Option("--differing", help="Isolate rows that have another tenant than their owner, too.")
     ] = False,
+    no_checksums: Annotated[
+        bool, typer.Option("--no-checksums", help="Begin without reading all rows; `verify` cannot compare them then.")
+    ] = False,
     file: File = _FILE,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -126,7 +129,16 @@ def apply(
             typer.secho(line, fg="yellow", err=True)
         with _watching() as watcher:
             pace = Pace(lock_ms, batch_ms, rest, patience)
-            move.apply(connection, chosen, last, pace, watcher, differing=differing)
+            move.apply(
+                connection,
+                chosen,
+                last,
+                pace,
+                watcher,
+                differing=differing,
+                checksums=not no_checksums,
+                told=watcher.read,
+            )
     typer.echo(f"Done up to {last}. Next: {_NEXT[last]}")
 
 
@@ -137,7 +149,8 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     from tenantry.adopt.step import PHASES
 
     with connect(database_url) as connection:
-        entries, waiting = move.read_progress(connection), move.list_waiting(connection)
+        entries = move.read_progress(connection)
+        told = [*move.list_news(connection), *move.list_waiting(connection)]
     if as_json:
         typer.echo(json.dumps([{"position": entry.position, **_brief(entry)} for entry in entries]))
     elif not entries:
@@ -149,8 +162,8 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     next_one = next((entry for entry in entries if entry.state != "done"), None)
     if next_one and not as_json:
         typer.echo(f"{'Broken off in' if next_one.state == 'running' else 'Next'}: {next_one.step.name}")
-    for line in () if as_json else waiting:
-        typer.secho(line, fg="yellow")
+    for sentence in () if as_json else told:
+        typer.secho(sentence, fg="yellow", err=True)
     raise typer.Exit(1 if next_one or not entries else 0)
 
 
@@ -190,8 +203,8 @@ def verify(
     from tenantry.adopt import config, move
 
     chosen = config.load(file)
-    with connect(database_url) as connection:
-        report = move.check(connection, chosen, still=still)
+    with connect(database_url) as connection, _watching() as watcher:
+        report = move.check(connection, chosen, still=still, told=watcher.read)
     if as_json:
         typer.echo(json.dumps({**asdict(report), "clean": report.clean}))
     else:
@@ -273,6 +286,7 @@ class _Found:
         problem = str(self.problem) if self.problem else None
         return {
             "proposals": proposals,
+            "differences": self.differences,
             "drift": self.drift,
             "notices": list(self.notices),
             "problem": problem,
@@ -359,6 +373,9 @@ def _write_revisions(entries: Sequence[Entry], file: Path, folder: Path, after: 
 def _script(step: Step) -> str:
     """A step's SQL as a person would run it, and, as comments, how to undo it."""
     head = f"-- {step.name}" + (f" [{step.lock}]" if step.lock else "") + f", about {step.seconds:.0f} s"
+    if step.how == "partitions":  # nothing to run where none was added, or in the words of a table's own partitions
+        lines = [f"{statement};" for part in step.parts for statement in part.sql]
+        return "\n".join([f"-- {step.name}, for each {{leaf}} that was added meanwhile:", *_comment("\n".join(lines))])
     notes = {
         "together": "begin;",
         "batches": f"-- for pages {{first}} to {{last}} of {', '.join(step.leaves)}, and so on, a transaction each:",
@@ -370,6 +387,10 @@ def _script(step: Step) -> str:
     return "\n".join(filter(None, [*lines, *(f"-- undo: {line}" for line in undo.splitlines())]))
 
 
+def _comment(text: str) -> list[str]:
+    return [f"-- {line}" for line in text.splitlines()]
+
+
 def _print_report(report: Report) -> None:
     for count in report.counts:
         since = "" if count.before is None else f", {count.before} when the move began"
@@ -377,6 +398,8 @@ def _print_report(report: Report) -> None:
         typer.echo(f"{count.table}  {count.rows} rows{since}{same}")
     for finding in report.findings:
         typer.secho(f"{finding.kind}  {finding.table}  {finding.message}", fg="red")
+    for note in report.notes:
+        typer.secho(note, fg="yellow")
     typer.echo(f"{len(report.findings)} findings." if report.findings else "Nothing found.")
 
 
@@ -401,19 +424,32 @@ def _watching() -> Iterator[_Watcher]:
 class _Watcher:
     bars: Bars
     bar: Any = None
+    table: str = ""
+
+    def read(self, table: str, done: int, total: int) -> None:
+        """Of the checksums, which are read before the first step, and by `verify`."""
+        if table != self.table:
+            self.table, bar = table, self.bars.add_task(f"reading {table}", total=total)
+            self._replace(bar)
+        self.bars.update(self.bar, completed=done)
+        if done >= total:
+            self._replace(None)
+
+    def _replace(self, bar: Any) -> None:
+        if self.bar is not None:
+            self.bars.remove_task(self.bar)
+        self.bar = bar
 
     def begin(self, entry: Entry, total: int, *, undo: bool) -> None:
         step = entry.step
         typer.echo(f"[{entry.position}/{total}] {'undo ' if undo else ''}{step.phase}: {step.name}")
         for statement in step.undo if undo else step.sql:
             typer.echo("    " + statement.replace("\n", "\n    ") + ";")
-        self.bar = self.bars.add_task(step.table, total=1) if step.how == "batches" and not undo else None
+        self._replace(self.bars.add_task(step.table, total=1) if step.how == "batches" and not undo else None)
 
     def progress(self, entry: Entry, done: int, total: int) -> None:
         if self.bar is not None:
             self.bars.update(self.bar, completed=done, total=total)
 
     def end(self, entry: Entry, *, undo: bool) -> None:
-        if self.bar is not None:
-            self.bars.remove_task(self.bar)
-            self.bar = None
+        self._replace(None)

@@ -76,6 +76,7 @@ def show(
         typer.echo(json.dumps(found))
     elif found is None:
         typer.secho(f"There is no delivery {message_id}: it never came, or was forgotten.", fg="red", err=True)
+        typer.echo("Next: tenantry events list", err=True)
     else:
         _print_event(found)
     raise typer.Exit(0 if found else 1)

@@ -193,7 +193,11 @@ def _print_steps(console: Console, steps: Iterable[tuple[str, list[str]]]) -> No
 def fastapi(
     directory: Directory = Path(),
     tables: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Tables whose rows belong to a tenant: they get a migration.")
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="Tables of tenants: they get a migration. Else those of an earlier run.",
+        ),
     ] = "",
     app_name: Annotated[
         str | None, typer.Option("--app", metavar="MODULE:NAME", help="Where there are several: which app.")
@@ -211,7 +215,7 @@ def fastapi(
     from tenantry.scaffold.plan import make_plan
 
     project = read_fastapi_project(directory, app_name)
-    chosen = fastapi_wiring.read_tables(tables)
+    chosen = fastapi_wiring.read_tables(tables) or fastapi_wiring.earlier_tables(project)
     run = _Run(check=check, dry_run=dry_run, yes=yes)
     if not run.carry_out(make_plan(project.root, fastapi_wiring.plan_files(project, chosen))):
         return

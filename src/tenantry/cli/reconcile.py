@@ -137,7 +137,10 @@ def _print_left(kind: str, braked: int, unconfirmed: int, unreadable: int) -> No
         )
     if unconfirmed:
         typer.secho(
-            f"{kind}: {unconfirmed} are not listed, and Clerk's answers about them disagree.", fg="red", err=True
+            f"{kind}: {unconfirmed} are not listed, and Clerk's answers about them disagree. None of those was ended: "
+            "run again.",
+            fg="red",
+            err=True,
         )
     if unreadable:
         typer.secho(f"{kind}: {unreadable} could not be read; the log names them.", fg="red", err=True)

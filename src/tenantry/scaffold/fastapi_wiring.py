@@ -24,6 +24,12 @@ def read_tables(text: str) -> tuple[str, ...]:
     return tables
 
 
+def earlier_tables(project: FastApiProject) -> tuple[str, ...]:
+    """Those of an earlier run, as the test that it wrote names them; none where there is no such test."""
+    listed = re.search(r"^TABLES = \[(.*)\]$", read_text(project.root / _TEST) or "", re.MULTILINE)
+    return read_tables(listed[1].replace('"', "")) if listed else ()
+
+
 def plan_files(project: FastApiProject, tables: tuple[str, ...]) -> list[Wanted]:
     """Every file that is made or gets lines. Raises ConfigurationError where Alembic has several heads."""
     return [
@@ -108,7 +114,9 @@ def _tests(project: FastApiProject, tables: tuple[str, ...]) -> Iterator[Wanted]
         conftest = conftest.replace('"alembic upgrade head"', '"true"  # the command that makes your tables')
     merge = Merge(conftest, "tenantry_migrate")
     yield Wanted("tests/conftest.py", conftest, "How the tables are made, and how the app is run.", merge)
-    yield Wanted("tests/test_tenancy.py", _fill(_template("test_tenancy.py"), tables), "A test that you keep.")
+    template = _template("test_tenancy.py")
+    unedited = read_text(project.root / _TEST) == _fill(template, earlier_tables(project))
+    yield Wanted(_TEST, _fill(template, tables), "A test that you keep.", adds=unedited)
     if project.has_pytest_settings:
         if "tenantry.testing" not in "".join(read_text(project.root / name) or "" for name in _PYTEST_FILES):
             found = next(name for name in _PYTEST_FILES if (project.root / name).exists())
@@ -141,6 +149,7 @@ def _relative(project: FastApiProject, path: Path) -> str:
     return path.relative_to(project.root).as_posix()
 
 
+_TEST = "tests/test_tenancy.py"
 _PYTEST_FILES = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 _APP_LINES = """\
 {line}

@@ -445,6 +445,14 @@ describe("the switcher", () => {
     expect(screen.getByText("Terms")).toBeTruthy();
   });
 
+  it("listens to Clerk once, however often it is rendered", () => {
+    const listen = vi.spyOn(clerk, "addListener");
+    const { rerender } = render(<OrgSwitcher hidePersonal />);
+    rerender(<OrgSwitcher />);
+    rerender(<OrgSwitcher hidePersonal />);
+    expect(listen).toHaveBeenCalledTimes(1);
+  });
+
   it("tells of each change of the organization once, whatever made it, and of no other", async () => {
     const told = vi.fn();
     render(<OrgSwitcher onSwitch={told} />);

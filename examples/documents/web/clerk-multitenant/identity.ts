@@ -6,6 +6,7 @@
  */
 
 import { TenancyError } from "./errors";
+import { isRecord } from "./json";
 
 export type Claims = Readonly<Record<string, unknown>>;
 
@@ -256,10 +257,6 @@ function isAge(value: unknown): value is number {
 
 function isSecond(value: unknown): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 2 ** 40;
-}
-
-function isRecord(value: unknown): value is Claims {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function requiredText(claims: Claims, name: string): string {

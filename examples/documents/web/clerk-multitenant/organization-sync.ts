@@ -3,8 +3,7 @@
  * one where a page is opened, and everything below the path is held to it.
  */
 
-/** Which organization a request expects: `withTenant` compares it with the session's, and refuses where they differ. */
-export const EXPECTED_ORG = "tenantry-expected-org";
+import { EXPECTED_ORG } from "./expected-org";
 
 /** For `clerkMiddleware`. It acts on page loads alone, and leaves the organization as it is for who is no member. */
 export const organizationSyncOptions = {

@@ -1,5 +1,6 @@
 /** Paths of an API that knows Tenantry, and its refusals as typed errors: they come as problem documents (RFC 9457). */
 import { errorFromProblem, type TenancyError } from "./errors";
+import { isRecord } from "./json";
 
 /** Refuses what is no path of the API: URL parsers skip tabs and line ends, so only what they make of it counts. */
 export function checkPath(path: string): void {
@@ -25,6 +26,5 @@ export async function refuse(answer: Response, tell?: (error: TenancyError) => v
 }
 
 function isOurs(problem: unknown): boolean {
-  if (typeof problem !== "object" || problem === null || !("code" in problem) || !("type" in problem)) return false;
-  return typeof problem.code === "string" && problem.type === `urn:tenantry:${problem.code}`;
+  return isRecord(problem) && typeof problem.code === "string" && problem.type === `urn:tenantry:${problem.code}`;
 }

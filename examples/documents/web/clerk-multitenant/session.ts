@@ -4,8 +4,9 @@ import { auth } from "@clerk/nextjs/server";
 import { headers } from "next/headers";
 
 import { TenancyError } from "./errors";
+import { EXPECTED_ORG } from "./expected-org";
 import { readIdentity, type Identity } from "./identity";
-import { EXPECTED_ORG } from "./organization-sync";
+import { isRecord } from "./json";
 import { authorizedParties } from "./settings";
 
 export interface Session {
@@ -69,7 +70,7 @@ export function refuseForged(tenant: object): void {
 function readInstance(token: string | null): string | null {
   try {
     const header: unknown = JSON.parse(Buffer.from(token?.split(".")[0] ?? "", "base64url").toString());
-    const kid: unknown = typeof header === "object" && header !== null ? Reflect.get(header, "kid") : null;
+    const kid: unknown = isRecord(header) ? header.kid : null;
     return typeof kid === "string" && kid.startsWith("ins_") ? kid : null;
   } catch {
     return null; // tests hand in sessions without a token

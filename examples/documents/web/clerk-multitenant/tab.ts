@@ -8,7 +8,8 @@
  */
 import type { useClerk } from "@clerk/nextjs";
 
-import { EXPECTED_ORG } from "./organization-sync";
+import { EXPECTED_ORG } from "./expected-org";
+import { isRecord } from "./json";
 
 export type Clerk = ReturnType<typeof useClerk>;
 
@@ -184,5 +185,3 @@ function readSession(token: string): Session {
     return nothing;
   }
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;

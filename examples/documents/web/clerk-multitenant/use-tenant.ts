@@ -1,7 +1,7 @@
 "use client";
 /** What client components know: the tenant this part of the page was rendered for, and who is active in this tab. */
 import { useClerk } from "@clerk/nextjs";
-import { createContext, useContext, useMemo, useSyncExternalStore } from "react";
+import { createContext, useCallback, useContext, useMemo, useSyncExternalStore } from "react";
 
 import { activeIn, keyOf, type Who } from "./tab";
 
@@ -31,7 +31,7 @@ const TURNING = "turning";
 export function useActive(): Who | "unknown" | "turning" {
   const clerk = useClerk();
   const state = useSyncExternalStore(
-    (changed) => clerk.addListener(changed),
+    useCallback((changed: () => void) => clerk.addListener(changed), [clerk]),
     () => {
       const active = activeIn(clerk);
       return active === null ? (clerk.loaded ? TURNING : UNKNOWN) : keyOf(active);

@@ -11,6 +11,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 
 import { callFunction } from "./database";
 import { explainDatabase, TenancyError, toResponse } from "./errors";
+import { isRecord } from "./json";
 import { announceChanges, readOutcome, recordEvent, type Call, type Delivery } from "./mirror";
 import { keepsPrivateMetadata, webhookMaxBytes, webhookSecrets } from "./settings";
 
@@ -198,9 +199,8 @@ function readEvent(body: Uint8Array): { type: string; body: string } {
   } catch {
     refuse("has a body that is not JSON in UTF-8");
   }
-  if (typeof event !== "object" || event === null || Array.isArray(event))
-    refuse("has a body that is not a JSON object");
-  const type = "type" in event ? event.type : undefined;
+  if (!isRecord(event)) refuse("has a body that is not a JSON object");
+  const { type } = event;
   if (typeof type !== "string" || type === "" || type.length > 255) refuse("has a body without an event type");
   return { type, body: replaceUnstorable(text) };
 }

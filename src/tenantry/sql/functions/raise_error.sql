@@ -26,7 +26,7 @@ begin
     ('TY018', 'This belongs to another Clerk instance than this database.',
               'Compare the Clerk keys with `tenantry instance show`; after copying a database, `tenantry instance rebind`.'),
     ('TY019', 'The session token has expired and the mirror knows no live membership.', 'Get a fresh token.'),
-    ('TY020', 'No tenant has this id.', null),
+    ('TY020', 'No tenant has this id.', 'See `tenantry tenants list`.'),
     ('TY021', 'A reconcile run is under way already.', 'Wait for it to end.'),
     ('TY030', 'This table cannot be isolated or shared as asked.', null),
     ('TY040', 'This tenant is a personal account and has no organization id.', 'Isolate by the key `id` where personal accounts are tenants.')

@@ -2,7 +2,7 @@
 import { auth } from "@clerk/nextjs/server";
 
 import { TenancyError } from "./errors";
-import { EXPECTED_ORG } from "./organization-sync";
+import { EXPECTED_ORG } from "./expected-org";
 import { checkPath, refuse } from "./problem";
 import { readSession, refuseMismatch, vouchFor } from "./session";
 
