@@ -191,9 +191,9 @@ def test_a_company_that_comes_meanwhile_is_told_of_and_taken_up_once_it_is_named
             "insert into articles (author_id, slug, title) select id, 'late', 'L' from users where username = 'late'",
         )
     told = "public.users: No organization is named for email late.test: name it in [rows.organizations]"
-    for command in ("plan", "status"):
-        assert told in place.adopt(command).stdout
-    assert told in place.adopt("apply").stderr
+    assert told in place.adopt("plan").stdout
+    for command in ("status", "apply"):
+        assert told in place.adopt(command).stderr
     verified = place.adopt("verify")
     assert verified.returncode == 1
     assert "null  public.articles  1 rows have no tenant." in verified.stdout
