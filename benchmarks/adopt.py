@@ -3,20 +3,24 @@
 The floor is what one would write with nobody looking on: a statement for each table that gives all rows their tenant
 from a table of owners, in a database that is the same but for the triggers that keep new rows right meanwhile. Ours is
 the phase `backfill` at default settings, with finding out who owns what, and the record of each batch. How long
-anything was locked is from the whole move, until after `contract`; nobody else is at work.
+anything was locked is from the whole move, until after `contract`: steps by their record, batches by the clock, from
+the begin of a transaction until its commit is answered, those that were broken off too. Nobody else is at work.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from statistics import median
+from typing import Any
 
 import psycopg
 
+from benchmarks.harness import cpu
 from benchmarks.harness.bench import Bench
 from benchmarks.harness.clerk import organization_id
 from benchmarks.harness.mirror import fill_mirror
@@ -60,30 +64,49 @@ _UPDATES = (
 )
 
 
+class Timed(psycopg.Connection[Any]):
+    """Knows how long its longest transaction took, of those that it is told to watch, in ms."""
+
+    watched = False
+    longest = 0.0
+
+    @contextmanager
+    def transaction(self, *arguments: Any, **options: Any) -> Iterator[psycopg.Transaction]:
+        began = time.perf_counter()
+        try:
+            with super().transaction(*arguments, **options) as transaction:
+                yield transaction
+        finally:
+            if self.watched:
+                self.longest = max(self.longest, (time.perf_counter() - began) * 1000)
+
+
 @dataclass
 class Watch:
-    """Seconds by phase, and when each batch of a step was done."""
+    """Seconds by phase; has the connection watch the transactions of batches."""
 
+    connection: Timed
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    batches: list[float] = field(default_factory=list)  # ms
-    _times: list[float] = field(default_factory=list)
+    _began: float = 0.0
 
     def begin(self, entry: Entry, total: int, *, undo: bool) -> None:
-        self._times = [time.perf_counter()]
+        self.connection.watched = entry.step.how == "batches"
+        self._began = time.perf_counter()
 
     def progress(self, entry: Entry, done: int, total: int) -> None:
-        self._times.append(time.perf_counter())
+        pass
 
     def end(self, entry: Entry, *, undo: bool) -> None:
-        self.seconds[entry.step.phase] += time.perf_counter() - self._times[0]
-        self.batches += [(late - soon) * 1000 for soon, late in pairwise(self._times)]
+        self.seconds[entry.step.phase] += time.perf_counter() - self._began
 
 
 @dataclass(frozen=True)
 class Work:
-    """One turn: seconds of the backfill; of ours also the longest of a lock and of a batch in ms, and each phase."""
+    """One turn: seconds of the backfill, and on a core, the server's and our own; of ours also the longest of a lock
+    and of a batch in ms, and each phase."""
 
     seconds: float
+    cpu: float
     locked: float = 0.0
     lock: str = ""
     batch: float = 0.0
@@ -91,7 +114,7 @@ class Work:
 
 
 def measure(bench: Bench) -> list[Table]:
-    columns = ["who", "rows", "seconds", "rows/s", "of the floor's", "longest lock ms", "longest batch ms", "goal"]
+    columns = ["who", "rows", "seconds", "rows/s", "of the floor's", "CPU s", "lock ms", "batch ms", "goal"]
     table = Table("Backfill of a move", columns)
     phases = Table("The whole move, seconds", ["rows", *PHASES, ""])
     for rows, rounds in QUICK_SIZES if bench.quick else SIZES:
@@ -100,12 +123,15 @@ def measure(bench: Bench) -> list[Table]:
         spent: list[Cell] = [median(each) for each in zip(*(ours.phases for _, ours in turns), strict=True)]
         phases.add([f"{rows:,}", *spent], f"{rows:,} rows")
     table.notes.append("seconds and ratios: medians over rounds; of locks and batches the longest of any round")
+    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    table.notes.append(f"load of the machine in the last 1, 5 and 15 minutes: {load}")
     return [table, phases]
 
 
 def _add(table: Table, rows: int, floors: Sequence[Work], ours: Sequence[Work]) -> None:
     seconds = median(each.seconds for each in floors)
-    table.add(["UPDATE ... FROM", f"{rows:,}", seconds, rows / seconds, 1.0, None, None], "floor")
+    spent = median(each.cpu for each in floors)
+    table.add(["UPDATE ... FROM", f"{rows:,}", seconds, rows / seconds, 1.0, spent, None, None], "floor")
     share = median(floor.seconds / own.seconds for floor, own in zip(floors, ours, strict=True))
     slowest, batch = max(ours, key=lambda each: each.locked), max(each.batch for each in ours)
     goals = [
@@ -114,7 +140,8 @@ def _add(table: Table, rows: int, floors: Sequence[Work], ours: Sequence[Work]) 
         Goal("ms of the longest batch", batch, LONGEST_MS),
     ]
     seconds = median(each.seconds for each in ours)
-    cells: list[Cell] = ["tenantry adopt", f"{rows:,}", seconds, rows / seconds, share, slowest.locked, batch]
+    spent = median(each.cpu for each in ours)
+    cells: list[Cell] = ["tenantry adopt", f"{rows:,}", seconds, rows / seconds, share, spent, slowest.locked, batch]
     table.add(cells, f"tenantry adopt, {rows:,} rows", goals)
 
 
@@ -148,24 +175,36 @@ def _update(database: Database) -> Work:
     database.run(_FLOOR)
     database.settle()
     with database.connect() as connection:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), _cpu(database)
         for statement in _UPDATES:
             connection.execute(statement.encode())
-        return Work(time.perf_counter() - began)
+        return Work(time.perf_counter() - began, _spent(database, before))
 
 
 def _move(database: Database) -> Work:
-    watch = Watch()
-    with psycopg.connect(database.url(), autocommit=True) as connection:
+    with Timed.connect(database.url(), autocommit=True) as connection:
+        watch = Watch(connection)
         plan = _plan(connection)
         move.apply(connection, plan, "expand", Pace(), watch)
         database.settle()
+        before = _cpu(database)
+        move.apply(connection, plan, "backfill", Pace(), watch)
+        spent = _spent(database, before)
         move.apply(connection, plan, "contract", Pace(), watch)
         report = move.check(connection, plan, still=True)
     if not report.clean:
         raise RuntimeError(f"the move left something wrong: {report.findings}")
-    locked, lock = _longest(database)
-    return Work(watch.seconds["backfill"], locked, lock, max(watch.batches), tuple(watch.seconds[p] for p in PHASES))
+    phases = tuple(watch.seconds[phase] for phase in PHASES)
+    return Work(watch.seconds["backfill"], spent, *_longest(database), connection.longest, phases)
+
+
+def _cpu(database: Database) -> cpu.Reading:
+    """Of the server with all its processes, and of this one."""
+    return database.cluster.cpu() | cpu.read([os.getpid()])
+
+
+def _spent(database: Database, before: cpu.Reading) -> float:
+    return cpu.spent(before, _cpu(database)) / 1e9
 
 
 def _plan(connection: psycopg.Connection[object]) -> Plan:

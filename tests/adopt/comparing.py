@@ -37,7 +37,7 @@ _CATALOG = {
     "schemas": """
         select nspname, array(select format('%s %s', g.grantee::regrole, g.privilege_type)
                               from aclexplode(coalesce(nspacl, acldefault('n', nspowner))) g order by 1)
-        from pg_namespace where nspname !~ '^pg_toast'""",
+        from pg_namespace where nspname !~ '^pg_(toast|temp)'""",
     "functions": """
         select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
         where n.nspname not in ('pg_catalog', 'information_schema', 'tenantry')""",

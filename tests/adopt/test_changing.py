@@ -194,10 +194,6 @@ def test_what_was_dropped_beside_the_tables_does_not_hinder_an_undo(publishing: 
 CHANGES = {
     "dropped": ["drop table events_2025"],
     "detached": ["alter table events detach partition events_2025"],
-    "renamed and back": [
-        "alter table events_2025 rename to e",
-        "alter table e rename to events_2025",
-    ],
 }
 
 
@@ -295,6 +291,39 @@ def test_a_partition_that_comes_late_goes_back_with_the_others(tracker: World, p
     sql(database, "create table events_2028 partition of events for values from ('2028-01-01') to ('2029-01-01')")
     tracker.undo()
     assert traces(before, database) == []
+
+
+@pytest.mark.parametrize("phase", ["backfill", "constrain"])
+def test_a_partition_that_is_made_again_is_a_new_one(tracker: World, phase: Phase) -> None:
+    database = tracker.database
+    before = state(database)
+    tracker.apply(phase)
+    bounds = "for values from ('2025-01-01') to ('2026-01-01')"
+    sql(
+        database,
+        "drop table events_2025",
+        f"create table events_2025 partition of events {bounds}",
+        "insert into events (project_id, at) select id, '2025-02-02' from projects",
+    )
+    tracker.apply("isolate")
+    assert tracker.findings(still=False) == []
+    assert whole(database)
+    same(database, "events_2026", "events_2025")
+    tracker.undo()
+    assert traces(before, database) == []
+
+
+def test_a_detached_partition_is_a_table_that_somebody_has_to_decide_on(tracker: World) -> None:
+    tracker.apply("constrain")
+    sql(tracker.database, *CHANGES["detached"])
+    (told,) = news(tracker)
+    with refused("public.events_2025 is no partition of public.events any more."):
+        tracker.apply("isolate")
+    sql(tracker.database, *recipe(told)[1:])
+    tracker.apply("contract")
+    assert tracker.findings(still=False) == []
+    with tracker.database.connect(OWNER) as owner:
+        assert read(owner, "select mode from tenantry.table_isolation where relation = 'events_2025'::regclass")
 
 
 def test_a_renamed_partition_is_told(tracker: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -127,6 +128,15 @@ def test_a_database_without_tables_is_told(place: Place) -> None:
     assert "The plan names no table of this database." in place.adopt("apply").stderr
 
 
+def test_what_each_step_will_take_is_a_table(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    printed = place.adopt("plan", "--steps")
+    assert printed.returncode == 0, printed.stderr
+    assert re.search(r"^ +3 +give public.articles its tenant_id +ACCESS EXCLUSIVE", printed.stdout, re.MULTILINE)
+    assert re.search(r" fill tenant_id of public.comments +180 +0.0 s +ROW EXCLUSIVE", printed.stdout)
+
+
 def test_all_sql_is_printed_and_nothing_done(place: Place) -> None:
     place.adopt("plan")
     place.decide()
@@ -134,11 +144,29 @@ def test_all_sql_is_printed_and_nothing_done(place: Place) -> None:
     printed = place.adopt("apply", "--sql")
     assert printed.returncode == 0, printed.stderr
     assert "create schema if not exists tenantry_adopt;" in printed.stdout
-    assert "alter table public.articles add column if not exists tenant_id uuid;" in printed.stdout
+    assert "\nalter table public.articles add column if not exists tenant_id uuid\n" in printed.stdout
     assert "-- undo: alter table public.articles drop column if exists tenant_id;" in printed.stdout
     assert "create unique index concurrently if not exists" in printed.stdout
-    assert "select tenantry.isolate_table_v1('public.articles'" in printed.stdout
+    assert "\nselect tenantry.isolate_table_v1('public.articles'" in printed.stdout
+    assert "\\set to constrain\n" in printed.stdout  # as without --sql
+    assert "\nselect tenantry.isolate_table_v1" not in place.adopt("apply", "--sql", "--to", "constrain").stdout
+    assert "nothing to undo" in place.adopt("undo", "--sql").stderr
     assert state(place.database) == before
+
+
+def test_a_move_is_told_to_machines_as_lines_of_json(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    applied = [json.loads(line) for line in place.adopt("apply", "--json").stdout.splitlines()]
+    assert [step["position"] for step in applied] == list(range(1, len(applied) + 1))
+    filled = next(step for step in applied if step["name"] == "fill tenant_id of public.comments")
+    assert (filled["phase"], filled["state"], filled["rows"], filled["undone"]) == ("backfill", "done", 180, False)
+    assert all(step["seconds"] >= 0 for step in applied)
+    script = place.adopt("undo", "--sql", "--before", "constrain").stdout
+    assert "drop constraint" in script
+    undone = [json.loads(line) for line in place.adopt("undo", "--json").stdout.splitlines()]
+    assert [step["position"] for step in undone] == list(range(len(applied), 0, -1))
+    assert {(step["state"], step["undone"]) for step in undone} == {("pending", True)}
 
 
 def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
@@ -156,6 +184,8 @@ def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
     assert {step["state"] for step in json.loads(place.adopt("status", "--json").stdout)} == {"done", "pending"}
     step = applied.stdout.index("expand: give public.articles its tenant_id")
     assert "alter table public.articles add column" in applied.stdout[step : step + 200]  # each step with its SQL
+    assert re.search(r"^    done, 180 rows, [0-9.]+ s", applied.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ steps, [0-9,]+ rows, [0-9.]+ s; the longest lock \d+ ms, to ", applied.stdout, re.MULTILINE)
     assert "deploy the app that sets a tenant" in applied.stdout
     verified = place.adopt("verify", "--still", "--json")
     assert verified.returncode == 0, verified.stdout

@@ -13,7 +13,7 @@ import pytest
 
 from browser.nextjs import start
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
-from docs.nextjs_app import API, DATABASE, PAGE, follow, make_fresh, read_section, write_files
+from docs.nextjs_app import API, CONFIG, DATABASE, PAGE, follow, make_fresh, read_section, write_files
 from emulator.world import serve
 from examples.deployment import deploy
 from scaffold.node import run
@@ -28,6 +28,58 @@ import { withTenant } from "../../../../clerk-multitenant/tenant";
 
 export const GET = () => withTenant(async (_, { orgId }) => new Response(orgId)).catch(toResponse);
 """
+# With `cacheComponents`: what asks for the session stands inside <Suspense>.
+CACHING = {
+    "app/layout.tsx": """import { ClerkProvider } from "@clerk/nextjs";
+import { Suspense, type ReactNode } from "react";
+
+export default function RootLayout({ children }: { children: ReactNode }) {
+  return (
+    <html lang="en">
+      <body>
+        <Suspense>
+          <ClerkProvider>{children}</ClerkProvider>
+        </Suspense>
+      </body>
+    </html>
+  );
+}
+""",
+    "app/page.tsx": """import { Suspense } from "react";
+
+import { count } from "../cached";
+import { currentTenant, withTenant } from "../clerk-multitenant/tenant";
+
+async function askInside() {
+  "use cache";
+  return withTenant(async (_, tenant) => tenant.orgId);
+}
+
+async function Seen() {
+  const counted = await count();
+  await currentTenant();
+  const alone = await askInside().catch(() => "refused");
+  const joined = await withTenant(() => askInside()).catch(() => "refused");
+  return <p>{`counted ${counted}, alone ${alone}, joined ${joined}.`}</p>;
+}
+
+export default function Page() {
+  return (
+    <Suspense>
+      <Seen />
+    </Suspense>
+  );
+}
+""",
+    "app/forget/route.ts": """import { expireForTenant } from "../../clerk-multitenant/cache";
+import { currentTenant } from "../../clerk-multitenant/tenant";
+
+export async function POST(): Promise<Response> {
+  expireForTenant(await currentTenant(), "notes");
+  return new Response();
+}
+""",
+}
 COMMANDS = 10
 COMPILE_SECONDS = 240  # of a page that `next dev` is asked for first, on a busy machine
 
@@ -64,7 +116,7 @@ def test_a_fresh_app_gets_isolated_rows(empty: Database, open_tmp_path: Path) ->
             connection.execute(text.encode())
 
     follow(folder, section, run_sql, owner_url=empty.dsn(SUPERUSER), app=APP)
-    write_files(folder, {"cached.ts": blocks(PAGE, "ts")[-1], FILE: ROUTE})  # what it says of caches
+    write_files(folder, {"cached.ts": blocks(PAGE, "ts")[-2], FILE: ROUTE})  # what it says of caches
     with closing(Emulator()) as emulator, serve(create_app(emulator)) as clerk_url:
         organizations = {found.name: found.id for found in emulator.store.state.organizations.values()}
         acme, globex = organizations["Acme"], organizations["Globex"]
@@ -94,6 +146,47 @@ def test_a_fresh_app_gets_isolated_rows(empty: Database, open_tmp_path: Path) ->
     with empty.connect(APP) as connection, pytest.raises(psycopg.Error) as raised:
         connection.execute("select text from notes")
     assert raised.value.sqlstate == "TY001"
+
+
+@pytest.mark.requires("node", "npm")
+def test_what_use_cache_keeps_is_one_tenants(empty: Database, open_tmp_path: Path) -> None:
+    section = read_section(DATABASE)
+    folder = make_fresh(open_tmp_path / "app")
+
+    def run_sql(text: str) -> None:
+        with empty.connect(SUPERUSER) as connection:
+            connection.execute(text.encode())
+
+    def add_note(organization: str) -> None:
+        with empty.connect(APP) as connection, connection.transaction():
+            connection.execute(
+                "select tenantry.set_tenant_by_id_v1((tenantry.find_tenant(%s)).id, 'a note')", [organization]
+            )
+            connection.execute("insert into notes (text) values ('more')")
+
+    follow(folder, section, run_sql, owner_url=empty.dsn(SUPERUSER), app=APP)
+    for path in section.files:
+        (folder / path).unlink()  # they read the session outside of <Suspense>
+    write_files(folder, {"cached.ts": blocks(PAGE, "ts")[-1], **CACHING})
+    config = folder / "next.config.ts"
+    config.write_text(config.read_text(encoding="utf-8").replace(CONFIG, f"{CONFIG}\n  cacheComponents: true,"))
+    with closing(Emulator()) as emulator, serve(create_app(emulator)) as clerk_url:
+        variables = emulator.instance.nextjs_environment(clerk_url) | {"DATABASE_URL": empty.dsn(APP)}
+        build(folder, variables)
+        with start(folder, "start", variables | {"NODE_ENV": "production"}) as url:
+            client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+            def see(user: str, organization: str) -> list[str]:
+                page = client.get("/", headers=bearer(emulator, url, user, organization))
+                return sorted(set(re.findall(r"counted (\d+), alone refused, joined refused\.", page.text)))
+
+            ada, alan = ("ada@example.test", "Acme"), ("alan@example.test", "Globex")
+            assert (see(*ada), see(*alan)) == (["0"], ["0"])
+            for organization in emulator.store.state.organizations:
+                add_note(organization)
+            assert (see(*ada), see(*alan)) == (["0"], ["0"]), "what is cached stays"
+            client.post("/forget", headers=bearer(emulator, url, *ada)).raise_for_status()
+            assert (see(*ada), see(*alan)) == (["1"], ["0"]), "and goes for one tenant alone"
 
 
 @pytest.mark.requires("node", "npm")

@@ -56,7 +56,8 @@ class Presence:
         return (*(each for each in planned if each not in self.left_out), *self.newer(table, planned))
 
     def newer(self, table: str, planned: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(each for each in self.parts.get(table, ()) if each not in planned)
+        """Those that came later, maybe with the name of one that is gone."""
+        return tuple(each for each in self.parts.get(table, ()) if each not in planned or each in self.gone)
 
 
 def identify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> dict[str, Identity]:

@@ -24,9 +24,9 @@ from tenantry.adopt import (
 )
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
-from tenantry.adopt.record import Entry
+from tenantry.adopt.record import Entry, Move
 from tenantry.adopt.runner import Pace, Watcher
-from tenantry.adopt.step import Phase, Step
+from tenantry.adopt.step import Phase
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:
@@ -44,10 +44,18 @@ def read_schema(connection: psycopg.Connection[Any]) -> Schema:
 def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
     """The steps of the move that has begun, else those it would have. Changes nothing."""
     with as_owner(connection, plan) as schema:
-        if entries := record.read(connection):
-            arrivals.examine(connection, plan, schema)
-            return entries
-        return [Entry(n, step, "pending") for n, step in enumerate(_build(connection, plan, schema), 1)]
+        return foresee(connection, plan, schema)[1]
+
+
+def foresee(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> tuple[Move, Sequence[Entry]]:
+    """The move that has begun, else the one that would; as the owner of the tables. Changes nothing."""
+    if record.exists(connection):
+        begun, _ = arrivals.examine(connection, plan, schema)
+        return begun, record.read(connection)
+    known = preflight.examine(connection, plan, schema)
+    built = steps.build(plan, schema, known)
+    would = Move(plan, known, {}, identity.identify(connection, plan, schema))
+    return would, [Entry(n, step, "pending") for n, step in enumerate(built, 1)]
 
 
 def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
@@ -109,7 +117,7 @@ def apply(
             built = steps.build(plan, schema, known)
             before = verify.measure(connection, plan, schema, told or _tell_nobody, checksums=checksums)
             tables = identity.identify(connection, plan, schema)
-            record.begin(connection, record.Move(plan, known, before, tables), built)
+            record.begin(connection, Move(plan, known, before, tables), built)
         if last != "expand":
             runner.apply(connection, record.read(connection), "backfill", pace, watcher)
             arrivals.settle(connection, pace, watcher)
@@ -126,12 +134,15 @@ def apply(
 
 def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher: Watcher) -> None:
     """Undoes a move back to before a phase; when nothing is left of it, its record goes too."""
+    nothing = AdoptionRefused("No move has begun here: there is nothing to undo.")
     owner = record.owner(connection)
     if owner is None:
-        raise AdoptionRefused("No move has begun here: there is nothing to undo.")
+        raise nothing
     with _acting_as(connection, owner), record.locked(connection):
         move = record.read_move(connection)
-        tables = move.tables if move else {}
+        if move is None:  # whoever had the lock before has undone it
+            raise nothing
+        tables = move.tables
         identity.require_names(connection, tables)
         schema, entries = catalog.read(connection), record.read(connection)
         if first != "isolate":
@@ -161,10 +172,6 @@ def check(
             plan = arrivals.require_same(connection, plan).plan  # as far as it has been taken up
             _require_unchanged(connection, gone=True)
         return verify.verify(connection, plan, schema, still=still, told=told or _tell_nobody)
-
-
-def _build(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> tuple[Step, ...]:
-    return steps.build(plan, schema, preflight.examine(connection, plan, schema))
 
 
 def _require_unchanged(connection: psycopg.Connection[Any], *, gone: bool = False) -> None:

@@ -73,37 +73,41 @@ def require_free(schema: Schema, tables: Mapping[str, Identity], steps: Iterable
 
 
 def _tell_table(schema: Schema, tables: Mapping[str, Identity], table: Table) -> str:
+    whole = next((name for name, identity in tables.items() if table.name in identity.parts), "")
+    how = f"is no partition of {whole} any more" if whole else "is new"
     share = f"select tenantry.share_table_v1({literal(table.name)}, 'read');"
     own = "\n    ".join(_give_tenant(schema, tables, table))
     return (
-        f"{table.name} is new. If its rows are nobody's, say what tenants may do: read, write or none\n"
+        f"{table.name} {how}. If its rows are nobody's, say what tenants may do: read, write or none\n"
         f"    {share}\n  If they are tenants', isolate it for the app that sets a tenant:\n    {own}"
     )
 
 
 def _give_tenant(schema: Schema, tables: Mapping[str, Identity], table: Table) -> Iterator[str]:
     """Statements that put a table behind isolation: its rows are whose the row is that a foreign key refers to."""
-    parent = next((each for each in table.references if each.target in tables and tables[each.target].tenant), None)
+    parents = [each for each in table.references if each.target in tables and tables[each.target].tenant]
+    parent = next((each for each in parents if tables[each.target].tenant not in each.target_columns), None)
     owner = next((each for each in table.references if each.target in tables and tables[each.target].mapping), None)
-    name, key = "tenant_id", "id"
+    name, key, keys = "tenant_id", "id", list[str]()
     if parent is not None:
         name, key = tables[parent.target].tenant, tables[parent.target].tenant_key
+        keys = list(_carry(tables, table, parent, name))
         yield from _make_key(schema, tables, parent)
     yield "begin;"
     if table.column(name) is None:
         yield f"alter table {table.name} add column {name} {'uuid' if key == 'id' else 'text'};"
     if parent is not None and schema.tables[parent.target].isolation:
-        yield from _carry(tables, table, parent, name)  # an empty table, that is: of others it says what it needs
+        pass  # nobody sees whose the rows are: isolate_table_v1 says what those of a table need that is not empty
     elif parent is not None:
         pairs = zip(parent.columns, parent.target_columns, strict=True)
         on = " and ".join(f"p.{theirs} = t.{ours}" for ours, theirs in pairs)
         yield f"update {table.name} as t set {name} = p.{name} from {parent.target} as p where {on};"
-        yield from _carry(tables, table, parent, name)
     elif owner is not None:
         known = f"{tables[owner.target].mapping} as m where m.key = t.{owner.columns[0]}"
         yield f"update {table.name} as t set {name} = m.tenant_id from {known};"
     else:
         yield f"update {table.name} set {name} = (whose the row is);"
+    yield from keys
     options = "" if (name, key) == ("tenant_id", "id") else json.dumps({"column": plain(name), "key": key})
     yield f"select tenantry.isolate_table_v1({', '.join(map(literal, filter(None, [table.name, options])))});"
     yield "commit;"
@@ -141,6 +145,12 @@ def _make_key(schema: Schema, tables: Mapping[str, Identity], reference: Referen
 
 
 def _carry(tables: Mapping[str, Identity], table: Table, reference: Reference, column: str) -> Iterator[str]:
+    """Puts the tenant into a foreign key; where one with it is there already, such as a detached partition's, that is
+    enough."""
+    wanted = {column, *reference.columns}
+    if any(each.target == reference.target and set(each.columns) == wanted for each in table.references):
+        yield f"alter table {table.name} drop constraint {reference.name};"
+        return
     ours = listing((column, *reference.columns))
     theirs = listing((tables[reference.target].tenant, *reference.target_columns))
     later = "" if table.partitioned else " not valid"

@@ -121,6 +121,18 @@ def examine_rows(connection: psycopg.Connection[Any], plan: Plan, schema: Schema
     raise _refusal([*problems, *(f"{table}: {told}" for table, told in unnamed)], hint)
 
 
+def column_checks(plan: Plan, schema: Schema) -> Iterator[tuple[str, str]]:
+    """Queries whose count must be 0, and what else is the problem, of columns that hold Clerk's ids already."""
+    for decision in plan.owned:
+        if decision.tenant == "column" and not schema.tables[decision.table].isolation:
+            table, column = decision.table, decision.column[0]
+            none = f"{{count}} rows of {table} have no organization in {column}. Fill them."
+            yield f"select count(*) from {table} where {column} is null", none
+            ids = f"(select coalesce(jsonb_agg(distinct {column}), '[]') from {table} where {column} is not null)"
+            unknown = f"{table}.{column}: {{count}} ids are not in the mirror. Run `tenantry reconcile`, then again."
+            yield f"select jsonb_array_length(tenantry.list_unknown_ids_v1({ids}))", unknown
+
+
 def _refusal(problems: Iterable[str], hint: str) -> AdoptionRefused:
     told = list(problems)
     first = "This is in the way:" if len(told) == 1 else f"{len(told)} things are in the way:"

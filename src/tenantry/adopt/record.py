@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOCK = 0x7E4A1A  # a number of our own: advisory locks are shared by everybody in a database
 _PAUSE = 0.1  # seconds until somebody who waits for it asks again
 
-_MAKE = f"""
+MAKE = f"""
 create schema if not exists {SCHEMA};
 create table if not exists {SCHEMA}.moves (
   singleton boolean primary key default true check (singleton),
@@ -47,6 +47,8 @@ create table if not exists {SCHEMA}.steps (
   held_ms  double precision,                   -- how long its longest transaction held its locks
   ended_at timestamptz
 );"""
+
+_ENTRIES = f"select position, step, state, leaf, page, rows, held_ms from {SCHEMA}.steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +75,20 @@ class Entry:
     held_ms: float | None = None
 
 
+def tell(move: Move) -> dict[str, str]:
+    """What is written down of a move, by column; objects are JSON."""
+    tables = {name: asdict(identity) for name, identity in move.tables.items()}
+    objects = {"plan": asdict(move.plan), "known": asdict(move.known), "before": dict(move.before), "tables": tables}
+    return {name: json.dumps(told) for name, told in objects.items()}
+
+
 def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]) -> None:
     """Writes down what is going to be done, in one transaction."""
     with connection.transaction():
-        connection.execute(_MAKE.encode())
-        insert = (
-            f"insert into {SCHEMA}.moves (plan, known, before, tables) values (%s::json, %s::json, %s::json, %s::json)"
-        )
-        tables = {name: asdict(identity) for name, identity in move.tables.items()}
-        values = map(json.dumps, (asdict(move.plan), asdict(move.known), dict(move.before), tables))
-        connection.execute(insert.encode(), list(values))
+        connection.execute(MAKE.encode())
+        told = tell(move)
+        insert = f"insert into {SCHEMA}.moves ({', '.join(told)}) values ({', '.join(['%s::jsonb'] * len(told))})"
+        connection.execute(insert.encode(), list(told.values()))
         insert = f"insert into {SCHEMA}.steps (position, step) values (%s, %s::jsonb)"
         rows = [(n, json.dumps(asdict(step))) for n, step in enumerate(steps, 1)]
         connection.cursor().executemany(insert.encode(), rows)
@@ -92,9 +98,16 @@ def read(connection: psycopg.Connection[Any]) -> list[Entry]:
     """The steps of the move that has begun here; none where none has."""
     if not exists(connection):
         return []
-    query = f"select position, step, state, leaf, page, rows, held_ms from {SCHEMA}.steps order by position"
-    rows = connection.execute(query.encode()).fetchall()
-    return [Entry(position, _step(step), *rest) for position, step, *rest in rows]
+    rows = connection.execute(f"{_ENTRIES} order by position".encode()).fetchall()
+    return [_entry(*row) for row in rows]
+
+
+def read_entry(connection: psycopg.Connection[Any], position: int) -> Entry:
+    """One step of the move that has begun here."""
+    row = connection.execute(f"{_ENTRIES} where position = %s".encode(), [position]).fetchone()
+    if row is None:
+        raise LookupError(f"no step {position}")
+    return _entry(*row)
 
 
 def read_move(connection: psycopg.Connection[Any]) -> Move | None:
@@ -147,9 +160,19 @@ def note(connection: psycopg.Connection[Any], position: int, state: str, held_ms
     connection.execute(query.encode(), [state, held_ms, state, state, position])
 
 
-def note_batch(connection: psycopg.Connection[Any], position: int, leaf: str, page: int, rows: int) -> None:
-    query = f"update {SCHEMA}.steps set state = 'running', leaf = %s, page = %s, rows = rows + %s where position = %s"
-    connection.execute(query.encode(), [leaf, page, rows, position])
+def note_batch(
+    connection: psycopg.Connection[Any], position: int, leaf: str, page: int, rows: int, held_ms: float
+) -> None:
+    query = f"""update {SCHEMA}.steps set state = 'running', leaf = %s, page = %s, rows = rows + %s,
+      held_ms = greatest(held_ms, %s) where position = %s"""
+    connection.execute(query.encode(), [leaf, page, rows, held_ms, position])
+
+
+def flush(connection: psycopg.Connection[Any]) -> None:
+    """Waits until all that was done is as safe as the server's commits are by default."""
+    with connection.transaction():
+        connection.execute("set local synchronous_commit to default")
+        connection.execute(f"update {SCHEMA}.moves set plan = plan".encode())
 
 
 def forget(connection: psycopg.Connection[Any]) -> None:
@@ -184,6 +207,10 @@ def locked(connection: psycopg.Connection[Any], patience: float = 15) -> Iterato
     finally:
         if not connection.closed:
             connection.execute("select pg_advisory_unlock(%s)", [LOCK])
+
+
+def _entry(position: int, step: dict[str, Any], *rest: Any) -> Entry:
+    return Entry(position, _step(step), *rest)
 
 
 def _takes_lock(connection: psycopg.Connection[Any]) -> bool:

@@ -7,6 +7,10 @@ Theory of operation.
   off and disturbs nobody (SHARE UPDATE EXCLUSIVE), and then, impatiently, what it needs.
 - A batch waits for a row that the app holds no longer than that either: with a `lock_timeout` below the server's
   `deadlock_timeout` it is always the batch that gives way, never the app.
+- No batch keeps the app from its rows for long, whatever the machine does meanwhile: one that takes too long is broken
+  off by the server, and half of it is tried again. A page is the least; that one is let finish.
+- No commit waits for the disk while others wait for its locks. After a crash of the server the last steps may be
+  undone, last first and with their records: as if it had been killed sooner. Who is told that all is done has waited.
 - A step and its record are one transaction; a step that cannot be (CREATE INDEX CONCURRENTLY) finds what a broken
   attempt left, and begins again.
 - The app's database goes on changing: before each step it is looked up which tables and partitions are there. What is
@@ -20,7 +24,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tenantry.adopt import identity, record
@@ -37,14 +40,16 @@ if TYPE_CHECKING:
 _GUARD_MS = 3_000  # longer than the second after which autovacuum gives way
 _FIRST_PAGES = 32
 _MOST_PAGES = 8_192
+_LONGEST = 1.75  # times as long as it should: what a batch may take, which leaves time to give way and to commit
 _LONGEST_PAUSE = 1.0
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`lock_ms`: how long a statement waits for a lock at once. `batch_ms`: about how long a batch takes. `rest`: how
-    long it rests after each, as a share of that. `patience`: seconds after which a step that got no lock gives up."""
+    """`lock_ms`: how long a statement waits for a lock at once. `batch_ms`: about how long a batch takes; nearly twice
+    that is the most. `rest`: how long it rests after each, as a share of that. `patience`: seconds after which a step
+    that got no lock gives up."""
 
     lock_ms: int = 50
     batch_ms: int = 40
@@ -53,7 +58,7 @@ class Pace:
 
 
 class Watcher(Protocol):
-    """Is told what is done: a step before it begins, and how far its batches are, in pages."""
+    """Is told what is done: a step before it begins, how far its batches are, in pages, and what became of it."""
 
     def begin(self, entry: Entry, total: int, *, undo: bool) -> None: ...
     def progress(self, entry: Entry, done: int, total: int) -> None: ...
@@ -70,24 +75,31 @@ def apply(
         if entry.state != "done" and PHASES.index(entry.step.phase) <= PHASES.index(last):
             watcher.begin(entry, len(entries), undo=False)
             run.do(entry)
-            watcher.end(entry, undo=False)
+            watcher.end(record.read_entry(connection, entry.position), undo=False)
+    record.flush(connection)
 
 
 def undo(
     connection: psycopg.Connection[Any], entries: Sequence[Entry], first: Phase, pace: Pace, watcher: Watcher
 ) -> None:
     """Undoes what was done, last first, back to before a phase. Raises AdoptionRefused after contract has begun."""
-    if any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
-        raise AdoptionRefused(
-            "The move cannot be undone any more: contract has begun.",
-            hint="`tenantry adopt apply --to contract` finishes it.",
-        )
+    require_undoable(entries)
     run = _Run(connection, pace, watcher)
     for entry in reversed(entries):
         if entry.state != "pending" and PHASES.index(entry.step.phase) >= PHASES.index(first):
             watcher.begin(entry, len(entries), undo=True)
             run.undo(entry)
-            watcher.end(entry, undo=True)
+            watcher.end(record.read_entry(connection, entry.position), undo=True)
+    record.flush(connection)
+
+
+def require_undoable(entries: Sequence[Entry]) -> None:
+    """Raises AdoptionRefused after contract has begun."""
+    if any(entry.state != "pending" and entry.step.phase == "contract" for entry in entries):
+        raise AdoptionRefused(
+            "The move cannot be undone any more: contract has begun.",
+            hint="`tenantry adopt apply --to contract` finishes it.",
+        )
 
 
 def briefly(connection: psycopg.Connection[Any], step: Step, pace: Pace) -> None:
@@ -178,10 +190,12 @@ class _Run:
                 for statement in step.undo:
                     self._connection.execute(statement.encode())
             else:
-                done = partial(record.note, self._connection, entry.position, "pending")
-                self._together(step, step.undo, lambda _: done(), lenient=True)
+                self._together(step, step.undo, lambda _: self._note_undone(entry), lenient=True)
                 return
-            record.note(self._connection, entry.position, "pending")
+            self._note_undone(entry)
+
+    def _note_undone(self, entry: Entry) -> None:
+        record.note(self._connection, entry.position, "pending")
 
     def _look(self) -> Presence:
         return identity.look(self._connection, self._tables)
@@ -365,26 +379,38 @@ class _Run:
         record.note(self._connection, entry.position, "done")
 
     def _batch(self, entry: Entry, leaf: str, page: int, size: int) -> tuple[int, float]:
-        """How many pages were done, and how long that took. Where a row is held by somebody, it tries with fewer."""
-        step = entry.step
+        """How many pages were done, and how long that took. Where a row is held by somebody, or the time is up, it
+        tries with fewer."""
+        step, held = entry.step, 0.0
         for _ in self._attempts(step):
             began = time.monotonic()
-            with self._connection.transaction(), self._yielding():
-                self._limit(self._pace.lock_ms)
-                # Row by row, by its owner's key: the tables that are looked into may be large, and a batch is not.
-                self._connection.execute("set local enable_hashjoin = off; set local enable_mergejoin = off")
-                self._connection.execute("set local enable_seqscan = off; set local jit = off")
-                # A batch and its record are lost together, and then done again: no need to wait for the disk.
-                self._connection.execute("set local synchronous_commit = off")
-                if step.quiet:
-                    self._connection.execute("set local session_replication_role = replica")
+            longest = round(_LONGEST * self._pace.batch_ms) if size > 1 else 0  # 0: as long as it takes
+            with self._connection.transaction(), self._yielding(), _in_time(longest):
+                self._connection.execute(self._settings(step, longest).encode())
                 rows = 0
                 for statement in step.sql:
                     rows += self._connection.execute(_written(statement, leaf, page, page + size).encode()).rowcount
-                record.note_batch(self._connection, entry.position, leaf, page + size, rows)
+                held = max(held, time.monotonic() - began)
+                record.note_batch(self._connection, entry.position, leaf, page + size, rows, held * 1000)
                 return size, time.monotonic() - began
+            held = max(held, time.monotonic() - began)
             size = max(1, size // 2)
         raise AssertionError("attempts end with an error")
+
+    def _settings(self, step: Step, longest_ms: int) -> str:
+        """Of a batch's transaction, sent at once: each round trip is time in which the server does nothing."""
+        settings = {
+            "lock_timeout": f"{self._pace.lock_ms}ms",
+            "statement_timeout": f"{longest_ms}ms",
+            # Row by row, by its owner's key: the tables that are looked into may be large, and a batch is not.
+            "enable_hashjoin": "off",
+            "enable_mergejoin": "off",
+            "enable_seqscan": "off",
+            "jit": "off",
+        }
+        if step.quiet:
+            settings["session_replication_role"] = "replica"
+        return "; ".join(f"set local {name} = '{value}'" for name, value in settings.items())
 
     def _pages(self, leaf: str) -> int:
         query = f"select pg_relation_size({literal(leaf)}) / current_setting('block_size')::bigint"
@@ -412,31 +438,54 @@ def _written(statement: str, leaf: str, first: int, last: int) -> str:
 
 
 def _resize(pages: int, seconds: float, wanted_ms: int) -> int:
-    """As many pages as will take about as long as wanted."""
+    """As many pages as will take about as long as wanted; only half as many more at once, since one fast batch does not
+    mean that the next will be."""
     ratio = wanted_ms / 1000 / max(seconds, 0.0005)
-    return max(1, min(_MOST_PAGES, int(pages * min(2.0, max(0.25, ratio)))))
+    return max(1, min(_MOST_PAGES, round(pages * min(1.5, max(0.25, ratio)))))
+
+
+@contextmanager
+def _in_time(milliseconds: int) -> Iterator[None]:
+    """Gives up what it has, quietly, where the server broke it off because the time was up; 0 is no limit. Who breaks
+    it off sooner is somebody else, and means it."""
+    import psycopg
+
+    began = time.monotonic()
+    try:
+        yield
+    except psycopg.errors.QueryCanceled:
+        if not milliseconds or time.monotonic() - began < milliseconds / 1000:
+            raise
+        raise psycopg.Rollback from None
 
 
 def prepare(connection: psycopg.Connection[Any], owner: str) -> None:
     """Sets a session up to run steps: as the owner of the tables, and noticing when it has lost its client."""
     import psycopg
 
+    role, *settings = preparations(owner)
     try:
-        connection.execute(f"set role {owner}".encode())
+        connection.execute(role.encode())
     except psycopg.errors.InsufficientPrivilege:
         login = connection.execute("select quote_ident(session_user)").fetchone() or ("",)
         raise AdoptionRefused(
             f"A move is made as the owner of the tables, {owner}, and this login is {login[0]}.",
             hint=f"Log in as {owner}.",
         ) from None
-    for statement in (
+    for statement in settings:
+        connection.execute(statement.encode())
+
+
+def preparations(owner: str) -> tuple[str, ...]:
+    return (
+        f"set role {owner}",
         "set lock_timeout = 0",
         "set statement_timeout = 0",
         "set idle_in_transaction_session_timeout = 0",
+        "set synchronous_commit = off",
         "set client_connection_check_interval = '1s'",
         "set client_min_messages = warning",
-    ):
-        connection.execute(statement.encode())
+    )
 
 
 __all__ = ["SCHEMA", "Pace", "Watcher", "apply", "prepare", "undo"]

@@ -115,6 +115,14 @@ def find_unsettled(connection: psycopg.Connection[Any], plan: Plan, schema: Sche
     return [each for each in found if each.kind != "tenant" or not _is_of_one(plan, schema, each.table)]
 
 
+def differing(plan: Plan, schema: Schema, known: Known) -> Iterator[tuple[str, str]]:
+    """By table the query that counts, across tenants, what `find_differing` finds."""
+    for decision in sort(plan, schema):
+        found = tenant_column(plan, schema, decision).is_new and not schema.tables[decision.table].isolation
+        if found and not _is_of_one(plan, schema, decision.table):
+            yield decision.table, _Derivation(plan, schema, known, across=True).mismatches(decision)
+
+
 def _is_of_one(plan: Plan, schema: Schema, table: str) -> bool:
     """Whether all rows of a table began as one organization's."""
     decision = plan.of(table)
@@ -311,13 +319,20 @@ def _is_filled(entries: Sequence[Entry]) -> bool:
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
-_SETTINGS = (  # so that a text says the same in every session
+SETTINGS = (
     "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local intervalstyle = 'iso_8601';"
     " set local extra_float_digits = 1; set local bytea_output = 'hex'"
 )
+"""With these a text says the same in every session."""
 _SIZE = """
 select coalesce(max(pg_relation_size(part)), 0) / current_setting('block_size')::bigint
 from unnest(%s::regclass || tenantry.partitions_of(%s::regclass)) as part"""
+
+
+def add_up(table: str, columns: Sequence[str]) -> str:
+    """The query of how many rows there are, and of a checksum, whatever their order."""
+    row = ", ".join(f"t.{column}" for column in columns)
+    return f"select count(*), coalesce(sum(hashtextextended(row({row})::text, 0)::numeric), 0) from {table} as t"
 
 
 class _Rows:
@@ -350,8 +365,7 @@ class _Rows:
     def sum(self, table: str, columns: list[str]) -> tuple[int, str]:
         """How many rows there are, and a checksum, whatever their order: by ranges of pages. While the app writes, a
         row that moves from one range to another is counted twice, or not at all."""
-        row = ", ".join(f"t.{column}" for column in columns)
-        summed = f"select count(*), coalesce(sum(hashtextextended(row({row})::text, 0)::numeric), 0) from {table} as t"
+        summed = add_up(table, columns)
         size = self._connection.execute(_SIZE, [table, table]).fetchone()
         pages, number, checksum = int(size[0]) if size else 0, 0, 0
         for first in range(0, max(pages, 1), PAGES):
@@ -370,7 +384,7 @@ class _Rows:
         with self._connection.transaction():
             if self.across:
                 self._connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
-            self._connection.execute(_SETTINGS)
+            self._connection.execute(SETTINGS)
             if in_range:
                 self._connection.execute("set local enable_seqscan = off")  # of a range no more than that is read
             return self._connection.execute(query.encode()).fetchone()

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tenantry.cli import adopt_progress
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect
 from tenantry.errors import AdoptionRefused, ConfigurationError
 
 if TYPE_CHECKING:
     import psycopg
-    from rich.progress import Progress as Bars
 
     from tenantry.adopt.catalog import Schema
     from tenantry.adopt.ownership import Proposal
     from tenantry.adopt.plan import Plan, Rows
     from tenantry.adopt.record import Entry
-    from tenantry.adopt.step import Phase, Step
+    from tenantry.adopt.step import Phase
     from tenantry.adopt.verify import Report
 
 app = typer.Typer(help="Move an app's tables behind tenant isolation while it keeps serving.", no_args_is_help=True)
@@ -43,6 +41,9 @@ def plan(
     by: Annotated[str, typer.Option(metavar="domain", help="Of --to column: by what is behind the @.")] = "",
     csv: Annotated[str, typer.Option("--csv", metavar="FILE", help="Of --to csv: lines of a user's key, org_...")] = "",
     graph: Annotated[bool, typer.Option("--graph", help="Print who owns whom, as Mermaid.")] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Print what each step will take, not only each phase.")
+    ] = False,
     file: File = _FILE,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
@@ -79,18 +80,21 @@ def plan(
     if as_json:
         typer.echo(json.dumps({"plan": asdict(chosen), **found.told()}))
     else:
-        found.print_rest(file)
+        found.print_rest(file, by_step=steps)
     raise typer.Exit(0 if found.is_ready else 1)
 
 
 @app.command()
 def apply(
     to: Annotated[
-        str,
-        typer.Option(metavar="expand|backfill|constrain|isolate|contract", help="Do all up to and with this phase."),
-    ] = "constrain",
+        str | None,
+        typer.Option(
+            metavar="expand|backfill|constrain|isolate|contract",
+            help="Do all up to and with this phase. Default: constrain.",
+        ),
+    ] = None,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Print the SQL of all steps, and how to undo each; do nothing.")
+        bool, typer.Option("--sql", help="Print a script for psql that does the same, of all phases; do nothing.")
     ] = False,
     alembic: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write a revision for each phase into this folder instead.")
@@ -107,6 +111,7 @@ def apply(
         bool, typer.Option("--no-checksums", help="Begin without reading all rows; `verify` cannot compare them then.")
     ] = False,
     file: File = _FILE,
+    as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Do the steps of the plan, and go on where an earlier run was stopped.
@@ -114,21 +119,27 @@ def apply(
     Up to `constrain` an app that knows nothing of tenants goes on as it is. Before `isolate` deploy the one that sets a
     tenant in each transaction. What `contract` drops cannot be brought back.
     """
-    from tenantry.adopt import config, move
+    from tenantry.adopt import config, move, script
     from tenantry.adopt.runner import Pace
+    from tenantry.adopt.step import PHASES
 
-    last, chosen = _phase(to), config.load(file)
+    last, chosen = _phase(to or _DEFAULT), config.load(file)
+    pace = Pace(lock_ms, batch_ms, rest, patience)
     with connect(database_url) as connection:
         if sql:
-            _print_script(move.preview(connection, chosen))
+            printed = last if to else PHASES[-1]
+            typer.echo(
+                script.write_apply(
+                    connection, chosen, printed, last, pace, differing=differing, checksums=not no_checksums
+                )
+            )
             return
         if alembic:
             _write_revisions(move.preview(connection, chosen), file, alembic, after)
             return
         for line in move.list_notices(connection, chosen):
             typer.secho(line, fg="yellow", err=True)
-        with _watching() as watcher:
-            pace = Pace(lock_ms, batch_ms, rest, patience)
+        with adopt_progress.watching(as_json=as_json) as watcher:
             move.apply(
                 connection,
                 chosen,
@@ -139,37 +150,27 @@ def apply(
                 checksums=not no_checksums,
                 told=watcher.read,
             )
-    typer.echo(f"Done up to {last}. Next: {_NEXT[last]}")
+    if not as_json:
+        typer.echo(f"{adopt_progress.summary(watcher)}\nDone up to {last}. Next: {_NEXT[last]}")
 
 
 @app.command()
 def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     """Say how far the move is. Exits with 1 where steps are left to do, or none has begun."""
-    from tenantry.adopt import move
-    from tenantry.adopt.step import PHASES
+    from tenantry.adopt import move, progress
 
     with connect(database_url) as connection:
-        entries = move.read_progress(connection)
-        told = [*move.list_news(connection), *move.list_waiting(connection)]
+        found = progress.read(connection)
+        sentences = [*move.list_news(connection), *move.list_waiting(connection)]
     if as_json:
-        typer.echo(json.dumps([{"position": entry.position, **_brief(entry)} for entry in entries]))
-    elif not entries:
+        typer.echo(json.dumps(adopt_progress.told(found)))
+    elif not found.entries:
         typer.echo("No move has begun here. Next: tenantry adopt plan")
-    for phase in () if as_json or not entries else PHASES:
-        found = [entry for entry in entries if entry.step.phase == phase]
-        done = sum(entry.state == "done" for entry in found)
-        typer.echo(f"{phase:<10} {done} of {len(found)} steps done")
-    next_one = next((entry for entry in entries if entry.state != "done"), None)
-    if next_one and not as_json:
-        typer.echo(f"{'Broken off in' if next_one.state == 'running' else 'Next'}: {next_one.step.name}")
-    for sentence in () if as_json else told:
+    else:
+        adopt_progress.print_progress(found)
+    for sentence in () if as_json else sentences:
         typer.secho(sentence, fg="yellow", err=True)
-    raise typer.Exit(1 if next_one or not entries else 0)
-
-
-def _brief(entry: Entry) -> dict[str, Any]:
-    told = {"phase": entry.step.phase, "name": entry.step.name, "table": entry.step.table, "state": entry.state}
-    return told | {"rows": entry.rows, "held_ms": entry.held_ms}
+    raise typer.Exit(1 if found.next or not found.entries else 0)
 
 
 @app.command()
@@ -178,16 +179,23 @@ def undo(
         str,
         typer.Option("--before", metavar="expand|backfill|constrain|isolate", help="Undo this phase and all after it."),
     ] = "expand",
+    sql: Annotated[bool, typer.Option("--sql", help="Print a script for psql that does the same; do nothing.")] = False,
+    as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Undo the steps that were done, last first, until the database is as it was. Not after `contract` has begun."""
-    from tenantry.adopt import move
+    from tenantry.adopt import move, script
     from tenantry.adopt.runner import Pace
 
     first = _phase(back_to)
-    with connect(database_url) as connection, _watching() as watcher:
-        move.undo(connection, first, Pace(), watcher)
-    typer.echo("Undone.")
+    with connect(database_url) as connection:
+        if sql:
+            typer.echo(script.write_undo(connection, first, Pace()))
+            return
+        with adopt_progress.watching(as_json=as_json) as watcher:
+            move.undo(connection, first, Pace(), watcher)
+    if not as_json:
+        typer.echo("Undone.")
 
 
 @app.command()
@@ -203,7 +211,7 @@ def verify(
     from tenantry.adopt import config, move
 
     chosen = config.load(file)
-    with connect(database_url) as connection, _watching() as watcher:
+    with connect(database_url) as connection, adopt_progress.watching(as_json=as_json) as watcher:
         report = move.check(connection, chosen, still=still, told=watcher.read)
     if as_json:
         typer.echo(json.dumps({**asdict(report), "clean": report.clean}))
@@ -212,6 +220,7 @@ def verify(
     raise typer.Exit(0 if report.clean else 1)
 
 
+_DEFAULT: Phase = "constrain"  # an app that knows nothing of tenants goes on as it is
 _NEXT = {
     "expand": "tenantry adopt apply --to backfill",
     "backfill": "tenantry adopt apply --to constrain",
@@ -293,7 +302,7 @@ class _Found:
             "steps": steps,
         }
 
-    def print_rest(self, file: Path) -> None:
+    def print_rest(self, file: Path, *, by_step: bool) -> None:
         """What there is to decide, else what is in the way, else what there is to do."""
         for line in [*self.drift, *self.notices, *self.differences]:
             typer.echo(line)
@@ -302,7 +311,9 @@ class _Found:
         if self.problem:
             raise self.problem
         if self.is_ready:
-            _print_phases([entry.step for entry in self.steps])
+            if by_step:
+                adopt_progress.print_steps(self.steps)
+            adopt_progress.print_phases([entry.step for entry in self.steps])
             typer.echo("Next: tenantry adopt apply --sql")
 
 
@@ -319,25 +330,6 @@ def _print_proposals(proposed: Plan, why: dict[str, Proposal], file: Path) -> No
     typer.echo(f"Wrote {file}.")
 
 
-def _print_phases(steps: Sequence[Step]) -> None:
-    """Rows, time and the strongest lock by phase."""
-    from tenantry.adopt.step import PHASES
-
-    for phase in PHASES:
-        found = [step for step in steps if step.phase == phase]
-        rows, seconds = sum(step.rows for step in found), sum(step.seconds for step in found)
-        locks = {step.lock for step in found if step.how == "together"}
-        lock = next((f"{lock}: {felt}" for lock, felt in _LOCKS.items() if lock in locks), "no lock that is felt")
-        typer.echo(f"{phase:<10} {len(found):>5} steps, {rows:>12,} rows, about {seconds:,.0f} s; {lock}")
-
-
-_LOCKS = {
-    "ACCESS EXCLUSIVE": "nobody reads or writes, for milliseconds",
-    "SHARE ROW EXCLUSIVE": "nobody writes, for milliseconds",
-    "SHARE": "nobody writes, for milliseconds",
-}
-
-
 def _differences(known: Plan, proposed: Plan, why: dict[str, Proposal]) -> list[str]:
     """What is in one and not in the other; a decision of a person is no difference."""
     from tenantry.adopt import config
@@ -350,45 +342,15 @@ def _differences(known: Plan, proposed: Plan, why: dict[str, Proposal]) -> list[
     return lines
 
 
-def _print_script(entries: Sequence[Entry]) -> None:
-    phase = ""
-    for entry in entries:
-        if entry.step.phase != phase:
-            phase = entry.step.phase
-            typer.echo(f"-- === {phase} ===\n")
-        typer.echo(_script(entry.step) + "\n")
-
-
 def _write_revisions(entries: Sequence[Entry], file: Path, folder: Path, after: str | None) -> None:
-    from tenantry.adopt import revisions
+    from tenantry.adopt import revisions, script
     from tenantry.adopt.step import PHASES
 
     steps = [entry.step for entry in entries]
-    scripts = {phase: "\n\n".join(_script(step) for step in steps if step.phase == phase) for phase in PHASES}
+    scripts = {phase: "\n\n".join(script.outline(step) for step in steps if step.phase == phase) for phase in PHASES}
     for path in revisions.write(folder, file, scripts, after):
         typer.echo(f"Wrote {path}.")
     typer.echo("Next: alembic upgrade tenantry_adopt_3_constrain")
-
-
-def _script(step: Step) -> str:
-    """A step's SQL as a person would run it, and, as comments, how to undo it."""
-    head = f"-- {step.name}" + (f" [{step.lock}]" if step.lock else "") + f", about {step.seconds:.0f} s"
-    if step.how == "partitions":  # nothing to run where none was added, or in the words of a table's own partitions
-        lines = [f"{statement};" for part in step.parts for statement in part.sql]
-        return "\n".join([f"-- {step.name}, for each {{leaf}} that was added meanwhile:", *_comment("\n".join(lines))])
-    notes = {
-        "together": "begin;",
-        "batches": f"-- for pages {{first}} to {{last}} of {', '.join(step.leaves)}, and so on, a transaction each:",
-        "check": "-- must be 0:",
-    }
-    lines = [head, notes.get(step.how, ""), *(f"{statement};" for statement in step.sql)]
-    lines += ["commit;"] if step.how == "together" else []
-    undo = "\n".join(f"{statement};" for statement in step.undo)
-    return "\n".join(filter(None, [*lines, *(f"-- undo: {line}" for line in undo.splitlines())]))
-
-
-def _comment(text: str) -> list[str]:
-    return [f"-- {line}" for line in text.splitlines()]
 
 
 def _print_report(report: Report) -> None:
@@ -401,55 +363,3 @@ def _print_report(report: Report) -> None:
     for note in report.notes:
         typer.secho(note, fg="yellow")
     typer.echo(f"{len(report.findings)} findings." if report.findings else "Nothing found.")
-
-
-@contextmanager
-def _watching() -> Iterator[_Watcher]:
-    """Each step's SQL on standard output; a bar for batches, on a terminal's error stream."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        yield _Watcher(bars)
-
-
-@dataclass
-class _Watcher:
-    bars: Bars
-    bar: Any = None
-    table: str = ""
-
-    def read(self, table: str, done: int, total: int) -> None:
-        """Of the checksums, which are read before the first step, and by `verify`."""
-        if table != self.table:
-            self.table, bar = table, self.bars.add_task(f"reading {table}", total=total)
-            self._replace(bar)
-        self.bars.update(self.bar, completed=done)
-        if done >= total:
-            self._replace(None)
-
-    def _replace(self, bar: Any) -> None:
-        if self.bar is not None:
-            self.bars.remove_task(self.bar)
-        self.bar = bar
-
-    def begin(self, entry: Entry, total: int, *, undo: bool) -> None:
-        step = entry.step
-        typer.echo(f"[{entry.position}/{total}] {'undo ' if undo else ''}{step.phase}: {step.name}")
-        for statement in step.undo if undo else step.sql:
-            typer.echo("    " + statement.replace("\n", "\n    ") + ";")
-        self._replace(self.bars.add_task(step.table, total=1) if step.how == "batches" and not undo else None)
-
-    def progress(self, entry: Entry, done: int, total: int) -> None:
-        if self.bar is not None:
-            self.bars.update(self.bar, completed=done, total=total)
-
-    def end(self, entry: Entry, *, undo: bool) -> None:
-        self._replace(None)

@@ -361,6 +361,16 @@ describe("a browser that lacks something", () => {
 });
 
 describe("tenantFetch in the browser", () => {
+  it("leaves nothing behind on a page that asks again and again with signals of its own", async () => {
+    const listen = vi.spyOn(AbortSignal.prototype, "addEventListener");
+    render(<Page tenant={acme} />);
+    const own = new AbortController();
+    for (let n = 0; n < 3; n += 1) await tenantFetch("/documents", { signal: own.signal });
+    expect(listen).not.toHaveBeenCalled();
+    own.abort();
+    expect(sent.every(({ signal }) => signal?.aborted)).toBe(true);
+  });
+
   it("asks as the tenant that the page shows", async () => {
     render(<Page tenant={acme} />);
     await tenantFetch("/documents", { headers: { "X-Mine": "1" } });

@@ -205,6 +205,13 @@ describe("receiveWebhook", () => {
     expect(await refused.text()).not.toMatch(/DATABASE_URL/);
   });
 
+  it("logs what it did not expect by its name alone", async () => {
+    const taken = request(JSON.stringify(event("user.created", { name: "Zanzibar" })), {});
+    taken.body?.getReader(); // by who wrapped the handler
+    expect(await outcome(await receiveWebhook(taken))).toEqual([500, "tenantry_error"]);
+    expect(said.at(-1)).toBe("tenantry webhook: tenantry_error (TypeError)");
+  });
+
   describe.skipIf(!process.env.TENANTRY_TEST_DATABASE_URL)("on a database", () => {
     let org: string;
     beforeEach(async () => {

@@ -99,8 +99,10 @@ export async function fetchForTab(url: string, init: RequestInit): Promise<Respo
   return window.fetch(url, { ...init, headers, signal });
 }
 
-/** `AbortSignal.any`, which Safari has since 17.4 only. */
+/** `AbortSignal.any`, which lets go of requests that are over, and which Safari has since 17.4 only. */
 function eitherOf(...signals: AbortSignal[]): AbortSignal {
+  const any: unknown = Reflect.get(AbortSignal, "any");
+  if (typeof any === "function") return Reflect.apply(any, AbortSignal, [signals]);
   const either = new AbortController();
   for (const signal of signals) {
     if (signal.aborted) either.abort(signal.reason);

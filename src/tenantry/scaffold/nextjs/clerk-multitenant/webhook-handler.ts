@@ -29,7 +29,7 @@ export async function receiveWebhook(request: Request): Promise<Response> {
     const outcome = await record(delivery);
     return Response.json({ outcome, message_id: delivery.messageId });
   } catch (error) {
-    const known = error instanceof TenancyError ? error : new TenancyError("tenantry_error");
+    const known = error instanceof TenancyError ? error : new TenancyError("tenantry_error", { detail: nameOf(error) });
     say(known);
     return toResponse(known);
   }
@@ -67,8 +67,12 @@ async function record(delivery: Delivery): Promise<string> {
 /** What the operator can mend is said with its next step. No message: PostgreSQL's quote what they could not read. */
 function say({ code, status, detail, hint }: TenancyError): void {
   if (status < 500) return console.info(`tenantry webhook: ${code}`);
-  const known = detail && /^\w{1,40}$/.test(detail) ? ` (${detail})` : ""; // a SQLSTATE, or what Node.js calls it
+  const known = detail && /^\w{1,40}$/.test(detail) ? ` (${detail})` : ""; // a SQLSTATE, or what JavaScript calls it
   console.error(`tenantry webhook: ${code}${known}${hint ? `. ${hint}` : ""}`);
+}
+
+function nameOf(error: unknown): string | undefined {
+  return error instanceof Error ? error.name : undefined;
 }
 
 async function ask(call: Call): Promise<string> {
