@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from tenantry.adopt import config
 from tenantry.adopt.names import format_target, quote
 from tenantry.adopt.ownership import Proposal
-from tenantry.adopt.plan import KINDS, PLACES, Decision, Plan, Rows, Source
+from tenantry.adopt.plan import KINDS, PLACES, Decision, Plan, Rows, Source, restore
 from tenantry.errors import ConfigurationError
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -52,6 +54,11 @@ plans = st.builds(
 def test_a_plan_that_is_written_is_read_as_it_was(plan: Plan) -> None:
     why = {d.table: Proposal(d, "because", "certain", (d,)) for d in plan.decisions}
     assert config.parse(config.write(plan, why)) == plan
+
+
+@given(plans)
+def test_a_plan_that_is_recorded_is_restored_as_it_was(plan: Plan) -> None:
+    assert restore(json.loads(json.dumps(asdict(plan)))) == plan
 
 
 @given(st.text(max_size=200))

@@ -211,6 +211,23 @@ def test_the_move_goes_on_with_what_was_made(place: Place) -> None:
     assert report.findings == ()
 
 
+def test_what_comes_while_the_move_is_under_way_is_made_and_taken_up(place: Place) -> None:
+    plan = place.plan
+    place.provide()
+    with place.database.connect(OWNER) as connection:
+        move.apply(connection, plan, "constrain", PACE, Watched())
+    place.run(
+        "insert into teams values (4, 'Team 4')",
+        f"insert into users (team_id, email, clerk_id) values (4, 'n', '{place.clerk.user('new')}')",
+        "insert into projects (owner_id, key, name) select id, 'new', 'Name' from users where team_id = 4",
+    )
+    assert [(each.key, each.how) for each in place.provide()][-1] == ("4", "created")
+    with place.database.connect(OWNER) as connection:
+        move.apply(connection, plan, "isolate", PACE, Watched())
+        assert move.check(connection, plan).findings == ()
+        move.apply(connection, plan, "contract", PACE, Watched())
+
+
 def test_undo_leaves_no_trace_of_the_record(place: Place) -> None:
     plan = place.plan
     place.provide()

@@ -330,7 +330,8 @@ def test_rows_of_another_tenant_than_their_owners_are_told_before_they_are_hidde
     world = worlds.tracker(database)
     world.apply("constrain")
     with database.connect(OWNER) as owner:
-        run(owner, "update users set team_id = 1 + team_id % 3 where email = '1@example.com'")
+        other = "select p.tenant_id from projects as p where p.tenant_id <> projects.tenant_id limit 1"
+        run(owner, f"update projects set tenant_id = ({other}) where id = 1")
     with refused(world, "public.projects: 1 rows have another tenant than their owner.", "tenantry adopt verify"):
         world.apply("isolate")
     with database.connect(OWNER) as owner:

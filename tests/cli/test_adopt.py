@@ -311,6 +311,46 @@ def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
     }
 
 
+def test_a_company_that_comes_meanwhile_is_told_of_and_taken_up_once_it_is_named(place: Place) -> None:
+    worlds.mirror_organizations(place.database, ["org_acme", "org_late"])
+    with place.database.connect(OWNER) as owner:
+        run(owner, "update users set email = username || '@acme.test'")
+    place.adopt("plan", "--to", "column", "--column", "email", "--by", "domain")
+    place.decide()
+    _replace(place, '"acme.test" = ""', '"acme.test" = "org_acme"')
+    assert place.adopt("apply").returncode == 0
+    with place.database.connect(OWNER) as owner:
+        run(
+            owner,
+            "insert into users (clerk_id, email, username) values ('user_9', 'a@late.test', 'late')",
+            "insert into articles (author_id, slug, title) select id, 'late', 'L' from users where username = 'late'",
+        )
+    told = "public.users: No organization is named for email late.test: name it in [rows.organizations]"
+    assert told in place.adopt("plan").stdout
+    for command in ("status", "apply"):
+        assert told in place.adopt(command).stderr
+    verified = place.adopt("verify")
+    assert verified.returncode == 1
+    assert "null  public.articles  1 rows have no tenant." in verified.stdout
+    assert "unnamed  public.users  No organization is named for email late.test" in verified.stdout
+    _replace(place, '"acme.test"', '"late.test" = "org_late"\n"acme.test"')
+    planned = place.adopt("plan").stdout
+    assert "New in the plan: late.test (org_late). `tenantry adopt apply` takes it up." in planned
+    assert told not in planned
+    assert place.adopt("apply").returncode == 0
+    assert place.adopt("verify").returncode == 0
+    _replace(place, "org_acme", "org_late")
+    for refused in (place.adopt("plan"), place.adopt("apply")):
+        assert "acme.test was org_acme when the move began, and is org_late. Put it back." in refused.stderr
+        assert refused.returncode == 1
+
+
+def _replace(place: Place, was: str, becomes: str) -> None:
+    text = place.plan.read_text(encoding="utf-8")
+    assert was in text
+    place.plan.write_text(text.replace(was, becomes), encoding="utf-8")
+
+
 def test_what_is_new_in_the_database_is_told_once_a_move_has_begun(place: Place) -> None:
     place.adopt("plan")
     place.decide()

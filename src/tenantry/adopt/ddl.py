@@ -6,11 +6,12 @@ from tenantry.adopt.catalog import Index, Reference
 from tenantry.adopt.names import listing, literal, plain
 
 
-def function(name: str, body: str) -> str:
-    """Definer: the app's logins may neither call nor read what the move keeps."""
+def function(name: str, body: str, *settings: str) -> str:
+    """Definer: the app's logins may neither call nor read what the move keeps. `settings` are in force in it."""
+    also = "".join(f" set {setting}" for setting in settings)
     return (
         f"create or replace function {name}() returns trigger language plpgsql security definer\n"
-        f"set search_path = pg_catalog, pg_temp as $$\n{body}\n$$"
+        f"set search_path = pg_catalog, pg_temp{also} as $$\n{body}\n$$"
     )
 
 

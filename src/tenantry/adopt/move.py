@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
 from tenantry.adopt import (
+    arrivals,
     catalog,
     handmade,
     identity,
@@ -21,6 +21,7 @@ from tenantry.adopt import (
     runner,
     steps,
     verify,
+    waiting,
 )
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
@@ -49,19 +50,24 @@ def preview(connection: psycopg.Connection[Any], plan: Plan) -> Sequence[Entry]:
 
 def foresee(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> tuple[Move, Sequence[Entry]]:
     """The move that has begun, else the one that would; as the owner of the tables. Changes nothing."""
-    if begun := record.read_move(connection):
-        _require_same(connection, plan)
+    if record.exists(connection):
+        begun, _ = arrivals.examine(connection, plan, schema)
         return begun, record.read(connection)
     known = preflight.examine(connection, plan, schema)
     built = steps.build(plan, schema, known)
-    would = Move(digest(plan), known, {}, identity.identify(connection, plan, schema))
+    would = Move(plan, known, {}, identity.identify(connection, plan, schema))
     return would, [Entry(n, step, "pending") for n, step in enumerate(built, 1)]
 
 
 def list_notices(connection: psycopg.Connection[Any], plan: Plan) -> list[str]:
-    """What somebody has to see to before a move begins; from then on what is new in the database. A sentence each."""
+    """What somebody has to see to before a move begins, or while it is under way, a sentence each."""
     if record.exists(connection):
-        return list_news(connection)
+        with as_owner(connection, plan) as schema:
+            begun, known = arrivals.examine(connection, plan, schema)
+            added = known.given[len(begun.known.given) :]
+            unnamed = waiting.list_unnamed(connection, plan, schema, added)
+            told = [*waiting.tell_added(added), *(f"{table}: {told}" for table, told in unnamed)]
+        return [*list_news(connection), *told]
     return [*obstacles.list_notices(connection, plan, read_schema(connection)), *handmade.list_notices(plan)]
 
 
@@ -75,6 +81,17 @@ def list_news(connection: psycopg.Connection[Any]) -> list[str]:
         if move is None or all(entry.state == "done" for entry in record.read(connection)):
             return []
         return [each.sentence for each in news.find(catalog.read(connection), move.tables)]
+
+
+def list_waiting(connection: psycopg.Connection[Any]) -> list[str]:
+    """Whose rows wait, in the move that has begun, for somebody to say where they go; a sentence each."""
+    owner = record.owner(connection)
+    if owner is None:
+        return []
+    with _acting_as(connection, owner):
+        move = record.read_move(connection)
+        found = waiting.list_unnamed(connection, move.plan, catalog.read(connection)) if move else []
+    return [f"{table}: {told}" for table, told in found]
 
 
 def apply(
@@ -94,16 +111,20 @@ def apply(
     with as_owner(connection, plan), record.locked(connection):
         schema = catalog.read(connection)  # as whoever had the lock before left it
         if record.exists(connection):
-            _require_same(connection, plan)
+            arrivals.take_up(connection, plan, schema)
             _require_unchanged(connection)
         else:
             known = preflight.examine(connection, plan, schema)
             built = steps.build(plan, schema, known)
             tables = identity.identify(connection, plan, schema)  # before it takes its time
             before = verify.measure(connection, plan, schema, told or _tell_nobody, checksums=checksums)
-            record.begin(connection, Move(digest(plan), known, before, tables), built)
+            record.begin(connection, Move(plan, known, before, tables), built)
+        if last != "expand":
+            runner.apply(connection, record.read(connection), "backfill", pace, watcher)
+            arrivals.settle(connection, pace, watcher)
         if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
             runner.apply(connection, record.read(connection), "constrain", pace, watcher)
+            arrivals.settle_all(connection, pace, watcher)
             schema = catalog.read(connection)
             if move := record.read_move(connection):
                 news.require_none(schema, move.tables)
@@ -155,23 +176,9 @@ def check(
     """What is to be said of the rows as they are now: see `verify`."""
     with as_owner(connection, plan) as schema:
         if record.exists(connection):
-            _require_same(connection, plan)
+            plan = arrivals.require_same(connection, plan).plan  # as far as it has been taken up
             _require_unchanged(connection, gone=True)
         return verify.verify(connection, plan, schema, still=still, told=told or _tell_nobody)
-
-
-def digest(plan: Plan) -> str:
-    """What tells two plans apart; comments in the file do not."""
-    return hashlib.sha256(repr(plan).encode()).hexdigest()
-
-
-def _require_same(connection: psycopg.Connection[Any], plan: Plan) -> None:
-    move = record.read_move(connection)
-    if move is not None and move.plan != digest(plan):
-        raise AdoptionRefused(
-            "adopt.toml is not the plan that has begun here.",
-            hint="Put it back as it was, or `tenantry adopt undo` first.",
-        )
 
 
 def _require_unchanged(connection: psycopg.Connection[Any], *, gone: bool = False) -> None:

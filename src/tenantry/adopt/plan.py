@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from tenantry.adopt.catalog import Column, Reference, Schema, Table
 from tenantry.adopt.names import format_target, parse_target
@@ -106,6 +106,12 @@ class Plan:
         """The tables whose rows get a tenant."""
         return tuple(each for each in self.decisions if each.is_owned)
 
+    @property
+    def fixed(self) -> Plan:
+        """Without what may still be added when the move has begun."""
+        csv = "" if self.rows.to == "column" else self.rows.csv
+        return replace(self, rows=replace(self.rows, organizations={}, csv=csv, rest=""))
+
     def source(self, schema: Schema, decision: Decision) -> Source | None:
         """What the column of an `owner` decision names: users or organizations."""
         reference = reference_of(schema, decision)
@@ -113,6 +119,28 @@ class Plan:
         if self.organizations and self.organizations.table == target:
             return self.organizations
         return self.users
+
+
+def restore(told: Mapping[str, Any]) -> Plan:
+    """The plan that `asdict` told of, by way of JSON."""
+    listed: dict[str, Any]
+    decisions = []
+    for listed in told["decisions"]:
+        decisions.append(Decision(**listed | {name: tuple(listed[name]) for name in ("column", "keep")}))
+    users, organizations = (Source(**told[name]) if told[name] else None for name in ("users", "organizations"))
+    return Plan(Rows(**told["rows"]), tuple(decisions), users, organizations)
+
+
+def list_differences(begun: Plan, plan: Plan) -> list[str]:
+    """The sections of `adopt.toml` that are not as the move began with them, where they have to stay so."""
+    sections: dict[str, tuple[object, object]] = {
+        "[rows]": (begun.fixed.rows, plan.fixed.rows),
+        "[users]": (begun.users, plan.users),
+        "[organizations]": (begun.organizations, plan.organizations),
+    }
+    for name in sorted(begun.by_table.keys() | plan.by_table.keys()):
+        sections[f'[tables."{name}"]'] = (begun.of(name), plan.of(name))
+    return [section for section, (before, now) in sections.items() if before != now]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tenantry import mirror
-from tenantry.adopt import handmade, obstacles, verify
+from tenantry.adopt import handmade, obstacles, verify, waiting
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
 from tenantry.adopt.plan import Plan, Source, value_of
-from tenantry.adopt.step import Known, Step
+from tenantry.adopt.record import Move
+from tenantry.adopt.step import Known, Line, Step
 from tenantry.database import run
 from tenantry.errors import AdoptionRefused
 
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 _CHUNK = 5_000
 _SHOWN = 5
 _VALUES = 1_000  # more organizations than that a person names in a file
+_DIFFERING = (
+    "Run `tenantry adopt verify`. Mend them; or, where the app that sets a tenant wrote them so, "
+    "`tenantry adopt apply --to isolate --differing`."
+)
+_UNOWNED = (
+    "Give them an owner, name the organizations that are missing, or who gets the rest: "
+    'rest = "org_..." in [rows] of adopt.toml. Then run it again.'
+)
+_RESTLESS = "Their users have gone elsewhere just now: run it again."
 _MAY = """
 select pg_has_role(current_user, %(owner)s, 'usage'),
   has_database_privilege(%(owner)s, current_database(), 'create'),
@@ -80,6 +90,16 @@ def examine(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> 
     return known
 
 
+def examine_added(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, begun: Move) -> Known:
+    """What a plan stands for to which something has been added since the move began. Raises AdoptionRefused with
+    everything that is not as it was then, or cannot be."""
+    examiner = _Examiner(connection, plan, schema, begun)
+    known = examiner.examine()
+    if examiner.problems:
+        raise _refusal(examiner.problems, "Nothing has been changed.")
+    return known
+
+
 def examine_rows(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, *, differing: bool) -> None:
     """What must hold of the rows before isolation hides them. `differing`: some may have another tenant.
 
@@ -91,13 +111,15 @@ def examine_rows(connection: psycopg.Connection[Any], plan: Plan, schema: Schema
     examiner.examine_columns()
     if examiner.problems:
         raise _refusal(examiner.problems, "Mend the rows; `tenantry adopt verify` looks again.")
-    wrong = [] if differing else verify.find_differing(connection, plan, schema)
-    if wrong:
-        raise _refusal(
-            [f"{finding.table}: {finding.message}" for finding in wrong],
-            "Run `tenantry adopt verify`. Mend them; or, where the app that sets a tenant wrote them so, "
-            "`tenantry adopt apply --to isolate --differing`.",
-        )
+    found = verify.find_unsettled(connection, plan, schema)
+    found = [finding for finding in found if finding.kind == "null" or not differing]
+    problems = [f"{finding.table}: {finding.message}" for finding in found]
+    if not problems:
+        return
+    kinds = {finding.kind for finding in found}
+    unnamed = waiting.list_unnamed(connection, plan, schema) if kinds != {"tenant"} else []
+    hint = _UNOWNED if unnamed or "null" in kinds else _DIFFERING if "tenant" in kinds else _RESTLESS
+    raise _refusal([*problems, *(f"{table}: {told}" for table, told in unnamed)], hint)
 
 
 def column_checks(plan: Plan, schema: Schema) -> Iterator[tuple[str, str]]:
@@ -126,20 +148,27 @@ def _refusal(problems: Iterable[str], hint: str) -> AdoptionRefused:
 
 
 class _Examiner:
-    def __init__(self, connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> None:
+    """Looks at a plan whole; where its move has begun, at what has been added to it since."""
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], plan: Plan, schema: Schema, begun: Move | None = None
+    ) -> None:
         self._connection = connection
         self._plan = plan
         self._schema = schema
+        self._begun = begun
+        self._known = begun.known if begun else Known()
         self.problems: list[str] = []
 
     def examine(self) -> Known:
         rows = self._plan.rows
-        named = [org_id for org_id in (rows.organization, rows.rest) if org_id]
+        named = [each for each in (rows.organization, rows.rest) if each and each not in self._known.tenants]
         self._require_known(named, "[rows]")
-        given = [*self._users(), *self._organizations(), *self._owners()]
-        self.examine_columns()
+        given = [*self._users(), *self._organizations(), *self._owners(), *self._rest()]
+        if self._begun is None:
+            self.examine_columns()
         tenants = {} if self.problems else {org_id: self._tenant(org_id) for org_id in named}
-        return Known(tenants, tuple(given))
+        return Known({**self._known.tenants, **tenants}, (*self._known.given, *given))
 
     def _tenant(self, org_id: str) -> str:
         row = self._connection.execute("select tenantry.adopt_tenant_v1(%s)::text", [org_id]).fetchone()
@@ -147,7 +176,7 @@ class _Examiner:
 
     # --- users and organizations of the app
 
-    def _users(self) -> Iterator[tuple[str, str, str]]:
+    def _users(self) -> Iterator[Line]:
         source = self._plan.users
         if source is None or not self._is_used(source) or self._plan.rows.to != "personal":
             return
@@ -160,15 +189,17 @@ class _Examiner:
             return
         yield from self._clerk_ids(source, "users")
 
-    def _organizations(self) -> Iterator[tuple[str, str, str]]:
+    def _organizations(self) -> Iterator[Line]:
         if self._plan.organizations is not None and self._is_used(self._plan.organizations):
             yield from self._clerk_ids(self._plan.organizations, "organizations")
 
     def _is_used(self, source: Source) -> bool:
         return any(d.tenant == "owner" and self._plan.source(self._schema, d) == source for d in self._plan.owned)
 
-    def _clerk_ids(self, source: Source, kind: str) -> Iterator[tuple[str, str, str]]:
+    def _clerk_ids(self, source: Source, kind: str) -> Iterator[Line]:
         """Clerk's ids of a table's rows, from where they are; only what is in no column has to be given."""
+        if self._begun and (source.clerk_id or not source.table):
+            return  # triggers see to it
         if not source.table:
             for decision in self._plan.owned:
                 if decision.tenant == "owner" and self._plan.source(self._schema, decision) == source:
@@ -185,10 +216,11 @@ class _Examiner:
         pairs = read_pairs(source.csv) if source.csv else users_by_email(self._connection, source)
         keys = set(self._values(f"select {source.key}::text from {source.table}"))
         self._require_all(keys, pairs, source.table, source.csv or f"the mirror, by {source.email}")
-        self._require_known(pairs.values(), source.csv or source.email)
-        yield from ((kind, key, clerk_id) for key, clerk_id in pairs.items() if key in keys)
+        if source.csv:
+            self._require_kept(kind, keys, pairs, source.csv)
+        yield from self._added(kind, pairs, source.csv or source.email)
 
-    def _owners(self) -> Iterator[tuple[str, str, str]]:
+    def _owners(self) -> Iterator[Line]:
         """Which organization a user's rows go to."""
         rows, source = self._plan.rows, self._plan.users
         if source is None or not self._is_used(source) or rows.to not in ("column", "csv"):
@@ -200,11 +232,24 @@ class _Examiner:
             pairs |= {key: org_id for key, org_id in rows.organizations.items() if org_id}
             kind, value = "values", value_of(rows, source.table)
         keys = set(self._values(f"select distinct {value} from {source.table} where {value} is not null"))
-        self._require_all(
-            keys, pairs, f"{source.table}.{rows.column or source.key}", rows.csv or "[rows.organizations]"
-        )
-        self._require_known(pairs.values(), rows.csv or "[rows.organizations]")
-        yield from ((kind, key, org_id) for key, org_id in pairs.items() if key in keys)
+        where = rows.csv or "[rows.organizations]"
+        self._require_all(keys, pairs, f"{source.table}.{rows.column or source.key}", where)
+        self._require_kept(kind, keys, pairs, where)
+        yield from self._added(kind, pairs, where)
+
+    def _rest(self) -> Iterator[Line]:
+        now, before = self._plan.rows.rest, self._begun.plan.rows.rest if self._begun else ""
+        if before and now != before:
+            self.problems.append(f"[rows]: rest was {before} when the move began. Put it back.")
+        elif now and not before:
+            yield "rest", "given", now
+
+    def _added(self, kind: str, pairs: dict[str, str], where: str) -> Iterator[Line]:
+        """Also of whom the app does not know yet: they may come while the move is under way."""
+        held = {key for of, key, _ in self._known.given if of == kind}
+        added = {key: clerk_id for key, clerk_id in pairs.items() if key not in held}
+        self._require_known(added.values(), where)
+        yield from ((kind, key, clerk_id) for key, clerk_id in added.items())
 
     def examine_columns(self) -> None:
         """Columns that hold Clerk's ids of organizations already."""
@@ -223,8 +268,18 @@ class _Examiner:
 
     def _require_all(self, keys: set[str], pairs: dict[str, str], what: str, where: str) -> None:
         missing = sorted(keys - pairs.keys())
-        if missing and not self._plan.rows.rest:
+        if missing and not self._plan.rows.rest and self._begun is None:
             self.problems.append(f"{what}: {_some(missing)} not in {where}. Add them, or name who gets the rest.")
+
+    def _require_kept(self, kind: str, keys: set[str], pairs: dict[str, str], where: str) -> None:
+        """What a move began with stays: rows are where it says already."""
+        held = {key: clerk_id for of, key, clerk_id in self._known.given if of == kind}
+        for key, before in sorted(held.items()):
+            now = pairs.get(key)
+            if now is None and key in keys:
+                self.problems.append(f"{where}: {key} was {before} when the move began, and is gone. Put it back.")
+            elif now not in (None, before):
+                self.problems.append(f"{where}: {key} was {before} when the move began, and is {now}. Put it back.")
 
     def _require_known(self, ids: Iterable[str], where: str) -> None:
         unknown = []

@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from tenantry.adopt import owners
+from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import SCHEMA
 from tenantry.adopt.identity import Identity
-from tenantry.adopt.step import PHASES, Known, Phase, Step
+from tenantry.adopt.plan import Plan
+from tenantry.adopt.step import PHASES, Known, Line, Phase, Step
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ MAKE = f"""
 create schema if not exists {SCHEMA};
 create table if not exists {SCHEMA}.moves (
   singleton boolean primary key default true check (singleton),
-  plan      text not null,                     -- digest of the plan that the steps are of
+  plan      jsonb not null,                    -- that the steps are of, with what was added to it since
   known     jsonb not null,                    -- what the plan's names and files stood for
   before    jsonb not null,                    -- by table: columns, rows and checksum when it began
   tables    jsonb not null,                    -- by table: what tells it from others, whatever it is called
@@ -50,10 +53,10 @@ _ENTRIES = f"select position, step, state, leaf, page, rows, held_ms from {SCHEM
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`plan` is its digest, `before` by table the columns, rows and checksum when it began, the last two null where
-    nobody was to read them; `tables` by name what they are."""
+    """`before` is by table the columns, rows and checksum when it began, the last two null where nobody was to read
+    them; `tables` by name what they are."""
 
-    plan: str
+    plan: Plan
     known: Known
     before: Mapping[str, Any]
     tables: Mapping[str, Identity]
@@ -75,8 +78,8 @@ class Entry:
 def tell(move: Move) -> dict[str, str]:
     """What is written down of a move, by column; objects are JSON."""
     tables = {name: asdict(identity) for name, identity in move.tables.items()}
-    objects = {"known": asdict(move.known), "before": dict(move.before), "tables": tables}
-    return {"plan": move.plan, **{name: json.dumps(told) for name, told in objects.items()}}
+    objects = {"plan": asdict(move.plan), "known": asdict(move.known), "before": dict(move.before), "tables": tables}
+    return {name: json.dumps(told) for name, told in objects.items()}
 
 
 def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]) -> None:
@@ -84,7 +87,7 @@ def begin(connection: psycopg.Connection[Any], move: Move, steps: Sequence[Step]
     with connection.transaction():
         connection.execute(MAKE.encode())
         told = tell(move)
-        insert = f"insert into {SCHEMA}.moves ({', '.join(told)}) values ({', '.join(['%s'] * len(told))})"
+        insert = f"insert into {SCHEMA}.moves ({', '.join(told)}) values ({', '.join(['%s::jsonb'] * len(told))})"
         connection.execute(insert.encode(), list(told.values()))
         insert = f"insert into {SCHEMA}.steps (position, step) values (%s, %s::jsonb)"
         rows = [(n, json.dumps(asdict(step))) for n, step in enumerate(steps, 1)]
@@ -114,9 +117,25 @@ def read_move(connection: psycopg.Connection[Any]) -> Move | None:
     row = connection.execute(f"select plan, known, before, tables from {SCHEMA}.moves".encode()).fetchone()
     if row is None:
         return None
-    digest, known, before, tables = row
+    plan, known, before, tables = row
     given = Known(known["tenants"], tuple(tuple(line) for line in known["given"]))
-    return Move(digest, given, before, {name: Identity(**_tupled(told)) for name, told in tables.items()})
+    identities = {name: Identity(**_tupled(told)) for name, told in tables.items()}
+    return Move(plans.restore(plan), given, before, identities)
+
+
+def add(connection: psycopg.Connection[Any], plan: Plan, known: Known, lines: Sequence[Line]) -> None:
+    """Writes down what has been added to the plan, in one transaction; triggers know the `lines` from then on."""
+    with connection.transaction():
+        values = [json.dumps(asdict(each)) for each in (plan, known)]
+        connection.execute(f"update {SCHEMA}.moves set plan = %s::jsonb, known = %s::jsonb".encode(), values)
+        for statement in owners.give(lines):
+            connection.execute(statement.encode())
+
+
+def reopen(connection: psycopg.Connection[Any], phase: Phase) -> None:
+    """Has the steps of a phase done again, from the beginning."""
+    query = f"update {SCHEMA}.steps set state = 'pending', leaf = null, page = 0 where step ->> 'phase' = %s"
+    connection.execute(query.encode(), [phase])
 
 
 def exists(connection: psycopg.Connection[Any]) -> bool:

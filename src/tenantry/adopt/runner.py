@@ -42,6 +42,7 @@ _FIRST_PAGES = 32
 _MOST_PAGES = 8_192
 _LONGEST = 1.75  # times as long as it should: what a batch may take, which leaves time to give way and to commit
 _LONGEST_PAUSE = 1.0
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,29 @@ def require_undoable(entries: Sequence[Entry]) -> None:
 def briefly(connection: psycopg.Connection[Any], step: Step, pace: Pace) -> None:
     """Runs what is no step of the move as one that is `together`, and keeps no record of it."""
     _Run(connection, pace, None)._together(step, step.sql, lambda _: None)
+
+
+def outlast(connection: psycopg.Connection[Any], pace: Pace) -> None:
+    """Waits for all transactions to end that are open in this database now. Raises AdoptionRefused where patience does
+    not suffice."""
+    left, began = _open_transactions(connection), time.monotonic()
+    while left := left & _open_transactions(connection):
+        if time.monotonic() - began > pace.patience:
+            raise AdoptionRefused(
+                f"Transactions that were open {pace.patience:g} s ago are so still, and may write rows of before.",
+                detail="; ".join(f"process {pid}" for _, pid in sorted(left)[:_SHOWN]),
+                hint="End them, or wait; then run it again: it goes on here.",
+            )
+        time.sleep(_LONGEST_PAUSE / 20)
+
+
+def _open_transactions(connection: psycopg.Connection[Any]) -> set[tuple[str, int]]:
+    """Of clients of this database but this one: transaction, process."""
+    query = """
+        select l.virtualxid, l.pid from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
+        where l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction
+          and a.datname = current_database() and a.usesysid is not null and l.pid <> pg_backend_pid()"""
+    return set(connection.execute(query.encode()).fetchall())
 
 
 class _Run:

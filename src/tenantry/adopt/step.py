@@ -15,6 +15,8 @@ LEAF, FIRST, LAST = "{leaf}", "{first}", "{last}"  # in the SQL of a batch: the 
 SPACE, INDEX = "{space}", "{index}"  # in that of a partition: its schema, and an index that is to be made
 PAGES = f"t.ctid >= '({FIRST},0)'::tid and t.ctid < '({LAST},0)'::tid"
 
+Line = tuple[str, str, str]  # of a list: kind, key, Clerk's id
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -75,7 +77,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a plan names and the steps write out: our ids by Clerk's, and lists to load: kind, key, Clerk's id."""
+    """What a plan names and the steps write out: our ids by Clerk's, and lists to load."""
 
     tenants: Mapping[str, str] = field(default_factory=dict)
-    given: tuple[tuple[str, str, str], ...] = ()
+    given: tuple[Line, ...] = ()

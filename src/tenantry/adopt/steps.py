@@ -29,9 +29,9 @@ from tenantry.adopt.transition import Transition
 
 def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
     """All steps of a plan that `plan.check` found nothing wrong with."""
-    transitions = [Transition(plan, schema, known, decision) for decision in sort(plan, schema)]
+    transitions = list_transitions(plan, schema, known)
     shares = [decision for decision in plan.decisions if decision.tenant == "shared"]
-    sources = _sources(plan, transitions)
+    sources = list_sources(plan, transitions)
     steps = [owners.make_place(known)]
     steps += [owners.make_mapping(plan, schema, source, kind) for source, kind in sources]
     for each in transitions:
@@ -41,6 +41,7 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
     for source, kind in sources:
         naming = [each.decision for each in transitions if _names(each, source)]
         steps += owners.fill_mapping(plan, schema, source, kind, naming)
+    steps.append(owners.give_rest())
     for each in transitions:
         steps += each.backfill()
     for each in transitions:
@@ -61,7 +62,13 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
     return (*steps, *owners.remove_place(schema, sources))
 
 
-def _sources(plan: Plan, transitions: list[Transition]) -> list[tuple[Source, str]]:
+def list_transitions(plan: Plan, schema: Schema, known: Known) -> list[Transition]:
+    """The tables that get a tenant, each after the one it gets it from."""
+    return [Transition(plan, schema, known, decision) for decision in sort(plan, schema)]
+
+
+def list_sources(plan: Plan, transitions: list[Transition]) -> list[tuple[Source, str]]:
+    """Whom the tables name as owners: users, or the app's own organizations."""
     known = [(plan.users, "users"), (plan.organizations, "organizations")]
     return [(source, kind) for source, kind in known if source and any(_names(each, source) for each in transitions)]
 

@@ -61,9 +61,7 @@ class Transition:
             yield self._follow_step(followers)
 
     def _constant(self) -> str:
-        return self._tenant(self.plan.rows.organization)
-
-    def _tenant(self, org_id: str) -> str:
+        org_id = self.plan.rows.organization
         if self.column.key == "clerk_org_id":
             return literal(org_id)
         return literal(self.known.tenants.get(org_id, "")) + "::uuid"
@@ -104,9 +102,7 @@ class Transition:
 
     def _make_trigger(self) -> list[str]:
         column, table = self.column.name, self.table.name
-        candidates = [self._current(), self._derived("new")]
-        if self.plan.rows.rest:
-            candidates.append(self._tenant(self.plan.rows.rest))
+        candidates = [self._current(), self._derived("new"), owners.rest(self.column.key)]
         body = (
             f"begin\n  new.{column} := coalesce(\n    {(',' + chr(10) + '    ').join(candidates)});\n  return new;\nend"
         )
@@ -152,6 +148,8 @@ class Transition:
             f'create or replace trigger "A_tenantry_adopt_follow" after update on {table}\n'
             f"  for each row when ({filled}old.{column} is distinct from new.{column})\n"
             f"  execute function {self._follow}()",
+            # Also in batches that keep the app's own triggers quiet.
+            f'alter table {table} enable always trigger "A_tenantry_adopt_follow"',
         )
         return Step(
             "expand",
@@ -175,10 +173,7 @@ class Transition:
     def backfill(self) -> Iterator[Step]:
         if not self.column.is_new or self.decision.tenant == "organization":
             return
-        yield self._batches("backfill", f"fill {self.column.name} of {self.table.name}", *self._matching())
-        if self.plan.rows.rest:
-            rest = f"{self.column.name} = {self._tenant(self.plan.rows.rest)}"
-            yield self._batches("backfill", f"give the rest of {self.table.name} a tenant", rest, "", "")
+        yield self._fill()
         # Else the planner still takes it for a column of nulls, and looks from each parent for the batch's few rows.
         sql = f"analyze {self.table.name} ({self.column.name})"
         name = f"analyze {self.column.name} of {self.table.name}"
@@ -194,29 +189,76 @@ class Transition:
             found = f"p.{parent.column.name}"
             return f"{column} = {found}", f"\nfrom {reference.target} as p", f" and {on} and {found} is not null"
         _, kind = self._owner()
-        on = f" and m.key = t.{self.decision.column[0]}"
-        return f"{column} = m.tenant_id", f"\nfrom {owners.mapping(kind)} as m", on
+        found = f"coalesce(m.tenant_id, {owners.rest()})"
+        on = f" and m.key = t.{self.decision.column[0]} and {found} is not null"
+        return f"{column} = {found}", f"\nfrom {owners.mapping(kind)} as m", on
+
+    def _fill(self) -> Step:
+        """Gives rows of before the tenant of their owner, also those whose owner has gone to another; then the rest."""
+        column, rest = self.column.name, owners.rest(self.column.key)
+        sets, source, on = self._matching()
+        to_do = f"t.{column} is null"
+        if self.decision.tenant == "owner":
+            to_do = f"({to_do} or t.{column} = any (m.former))"
+        of_nobody = f"t.{column} is null and {rest} is not null"
+        return self._batches(
+            "backfill",
+            f"fill {column} of {self.table.name}",
+            f"update {LEAF} as t set {sets}{source}\nwhere {PAGES} and {to_do}{on}",
+            f"update {LEAF} as t set {column} = {rest}\nwhere {PAGES} and {of_nobody}",
+        )
 
     def _settle(self) -> Step:
         sets, source, on = self._matching()
-        return self._batches("constrain", f"settle {self.table.name}", sets, source, on, only_null=False)
+        differing = f"t.{self.column.name} is distinct from {sets.partition(' = ')[2]}"
+        sql = f"update {LEAF} as t set {sets}{source}\nwhere {PAGES} and {differing}{on}"
+        return self._batches("constrain", f"settle {self.table.name}", sql)
 
-    def _batches(self, phase: Phase, name: str, sets: str, source: str, on: str, *, only_null: bool = True) -> Step:
-        column = self.column.name
-        found = sets.partition(" = ")[2]
-        where = f"t.{column} is null" if only_null else f"t.{column} is distinct from {found}"
-        sql = f"update {LEAF} as t set {sets}{source}\nwhere {PAGES} and {where}{on}"
+    def _batches(self, phase: Phase, name: str, *sql: str) -> Step:
         return Step(
             phase,
             name,
             self.table.name,
             "batches",
-            (sql,),
+            sql,
             lock="ROW EXCLUSIVE",
             rows=self.table.rows,
             leaves=self.leaves,
             quiet=bool(self.table.triggers) and not self.decision.triggers,
         )
+
+    # what came since
+
+    def left_behind(self) -> str:
+        """A query: whether a row has no tenant, though its owner has one, or somebody gets the rest."""
+        _, source, on = self._matching()
+        none = f"from {self.table.name} as t where t.{self.column.name} is null"
+        of_owner = f"exists (select {none} and exists (select{source} where true{on}))"
+        return f"select {of_owner} or {owners.rest(self.column.key)} is not null and exists (select {none})"
+
+    def waiting(self) -> str | None:
+        """A query: how many rows without a tenant, and how many of another than their owner's, wait to be settled, and
+        how many of whom nobody knows yet where their owner went. None where there is nobody to wait for."""
+        joins, each, above = [], self, 0
+        while each.decision.tenant == "reference":
+            reference, parent = each._parent()
+            pairs = zip(reference.columns, reference.target_columns, strict=True)
+            on = " and ".join(f"t{above + 1}.{theirs} = t{above}.{ours}" for ours, theirs in pairs)
+            joins.append(f"join {reference.target} as t{above + 1} on {on}")
+            each, above = parent, above + 1
+        if each.decision.tenant != "owner":
+            return None
+        _, kind = each._owner()
+        joins.append(f"join {owners.mapping(kind)} as m on m.key = t{above}.{each.decision.column[0]}")
+        found = f"coalesce(m.tenant_id, {owners.rest()}) is not null"
+        none, gone = f"t0.{self.column.name} is null", f"t{above}.{each.column.name} = any (m.former)"
+        counted = (
+            f"{none} and {found}",
+            f"not {none} and {gone} and {found}",
+            f"not {none} and {gone} and not {found}",
+        )
+        counts = ", ".join(f"count(*) filter (where {condition})" for condition in counted)
+        return f"select {counts}\nfrom {self.table.name} as t0 {' '.join(joins)}\nwhere {none} or {gone}"
 
     # constrain
 
@@ -257,7 +299,7 @@ class Transition:
             "check",
             (f"select count(*) from {table} where {column} is null",),
             problem=f"{{count}} rows of {table} have no tenant: {self._reason_for_none()}. Give them an owner, "
-            'or undo and name in adopt.toml who gets them: rest = "org_..." in [rows].',
+            'or name in adopt.toml who gets them: rest = "org_..." in [rows].',
             rows=self.table.rows,
         )
         name = self._not_null_name()

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import drift, identity, record, references, steps
+from tenantry.adopt import drift, identity, record, references, steps, waiting
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.identity import Identity
 from tenantry.adopt.names import listing, literal, plain, split
 from tenantry.adopt.plan import Decision, Plan, Source, parent_of, reference_of, sort, tenant_column
+from tenantry.adopt.record import Entry
 from tenantry.adopt.step import Known, Phase
+from tenantry.adopt.waiting import Waiting
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,7 +43,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind`: lost, changed, gone, tenant, null, crossing, drift, or a code of check_v1."""
+    """`kind`: lost, changed, gone, tenant, null, waiting, unnamed, crossing, drift, or a code of check_v1."""
 
     kind: str
     table: str
@@ -95,9 +97,10 @@ def verify(
     findings += [Finding("gone", table, lost) for table in gone]
     if gone:  # of the others nobody can tell whose they should be
         return Report(phase, counts, tuple(findings), notes)
-    if any(entry.step.phase == "backfill" for entry in entries) and phase not in (None, "expand"):
+    if any(entry.step.phase == "backfill" for entry in entries) and _is_filled(entries):
         findings += _of_tenants(rows, plan, schema, move.known if move else Known())
         findings += _of_references(rows, plan, schema)
+        findings += [Finding("unnamed", *told_of) for told_of in waiting.list_unnamed(connection, plan, schema)]
     if phase in ("constrain", "isolate", "contract"):  # from then on the app's organizations follow, if they are to
         left = drift.find_left(connection, plan, schema)
         findings += [Finding("drift", plan.organizations.table, told) for told in left if plan.organizations]
@@ -106,13 +109,13 @@ def verify(
     return Report(phase, counts, tuple(findings), notes)
 
 
-def find_differing(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[Finding]:
-    """Rows that have another tenant than their owner; not of tables all of whose rows began as one organization's,
-    which may be one of many by now."""
+def find_unsettled(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[Finding]:
+    """Rows that have no tenant, or another than their owner; not the latter of tables all of whose rows began as one
+    organization's, which may be one of many by now."""
     move = record.read_move(connection)
     rows = _Rows(connection, _tables(plan, schema), lambda *_: None)
     found = _of_tenants(rows, plan, schema, move.known if move else Known())
-    return [each for each in found if each.kind == "tenant" and not _is_of_one(plan, schema, each.table)]
+    return [each for each in found if each.kind != "tenant" or not _is_of_one(plan, schema, each.table)]
 
 
 def differing(plan: Plan, schema: Schema, known: Known) -> Iterator[tuple[str, str]]:
@@ -191,17 +194,28 @@ def _of_counts(counts: tuple[Count, ...], still: bool) -> Iterator[Finding]:
 
 
 def _of_tenants(rows: _Rows, plan: Plan, schema: Schema, known: Known) -> Iterator[Finding]:
+    asked = waiting.list_queries(plan, schema, known)
     for decision in sort(plan, schema):
         column = tenant_column(plan, schema, decision)
         table = schema.tables[decision.table]
-        if none := rows.number(f"select count(*) from {table.name} where {column.name} is null"):
-            lost = rows.number(references.dangling_rows(schema, decision, f"t.{column.name} is null"))
-            told = f" {lost} of them refer to no row of {decision.refers_to}." if lost else ""
-            yield Finding("null", table.name, f"{none} rows have no tenant.{told}")
+        queries = [f"select count(*) from {table.name} where {column.name} is null"]
         # Behind isolation a row belongs to whom it was written by: a user may write in several tenants.
         if column.is_new and not table.isolation:
-            wrong = rows.number(_Derivation(plan, schema, known, across=rows.across).mismatches(decision))
-            if wrong:
+            queries.append(_Derivation(plan, schema, known, across=rows.across).mismatches(decision))
+        told, found = rows.together(asked.get(table.name), queries)
+        late = Waiting(*told)
+        if soon := late.without + late.following:
+            yield Finding("waiting", table.name, f"{soon} rows wait for the next `tenantry adopt apply`.")
+        if late.unnamed:
+            moved = f"{late.unnamed} rows wait: no organization is named yet where their user has gone."
+            yield Finding("waiting", table.name, moved)
+        if (none := found[0] - late.without) > 0:
+            lost = rows.number(references.dangling_rows(schema, decision, f"t.{column.name} is null"))
+            moved = f" {lost} of them refer to no row of {decision.refers_to}." if lost else ""
+            yield Finding("null", table.name, f"{none} rows have no tenant.{moved}")
+        for wrong in found[1:]:
+            wrong -= late.following + late.unnamed
+            if wrong > 0:
                 yield Finding("tenant", table.name, f"{wrong} rows have another tenant than their owner.")
 
 
@@ -320,6 +334,13 @@ def _shown(table: str) -> str:
     return name if plain(space) == "public" else table
 
 
+def _is_filled(entries: Sequence[Entry]) -> bool:
+    """Whether the rows of before have had their tenants; the backfill may be under way once more."""
+    phase = record.reached(entries)
+    later = any(entry.state == "done" for entry in entries if entry.step.phase in ("constrain", "isolate", "contract"))
+    return later or phase not in (None, "expand")
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 SETTINGS = (
@@ -354,6 +375,16 @@ class _Rows:
     def number(self, query: str) -> int:
         found = self._read(query)
         return int(found[0]) if found else 0
+
+    def together(self, first: str | None, queries: Sequence[str]) -> tuple[tuple[int, ...], list[int]]:
+        """What a query says that is asked as the owner, and numbers, all of one moment."""
+        with self._connection.transaction():
+            self._connection.execute("set transaction isolation level repeatable read")
+            told = self._connection.execute(first.encode()).fetchone() if first else None
+            if self.across:
+                self._connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
+            rows = [self._connection.execute(query.encode()).fetchone() for query in queries]
+        return told or (), [int(row[0]) if row else 0 for row in rows]
 
     def sum(self, table: str, columns: list[str]) -> tuple[int, str]:
         """How many rows there are, and a checksum, whatever their order: by ranges of pages. While the app writes, a
