@@ -151,7 +151,7 @@ def test_the_apps_own_organizations_come_before_its_users() -> None:
     found = proposed(
         USERS, organizations, table("invoices", refers={"organization_id": "organizations", "by_id": "users"})
     )
-    assert told(found["invoices"]) == ("owner", "organization_id", "certain")
+    assert told(found["invoices"]) == ("reference", "organization_id", "certain")
 
 
 def test_the_apps_own_organizations_are_seen_by_the_column_that_names_them_and_not_moved() -> None:

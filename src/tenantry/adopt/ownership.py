@@ -126,7 +126,7 @@ def _by_itself(
     columns = [c.name for c in table.columns if c.holds == "organization"]
     ways = [Decision(name, "column", (column,)) for column in columns if not table.reference((column,))]
     if organizations:
-        ways += [_way(table, r, organizations) for r in table.references if r.target == organizations.table]
+        ways += [_way(schema, table, r, organizations) for r in table.references if r.target == organizations.table]
     if ways:
         return _choose(table, ways, "names its organization")
     if not table.references and _is_looked_up(schema, table, users):
@@ -155,9 +155,13 @@ def _of_organizations(table: Table, organizations: Source) -> Decision:
     return Decision(table.name, "owner", (organizations.key,))
 
 
-def _way(table: Table, reference: Reference, organizations: Source) -> Decision:
-    by_clerk_id = organizations.clerk_id == reference.target_columns[0] and len(reference.columns) == 1
-    return Decision(table.name, "column", reference.columns) if by_clerk_id else _along("owner", table.name, reference)
+def _way(schema: Schema, table: Table, reference: Reference, organizations: Source) -> Decision:
+    """By Clerk's id where the foreign key is on that, else as the organization's own row is told, so that the key can
+    carry the tenant."""
+    if organizations.clerk_id == reference.target_columns[0] and len(reference.columns) == 1:
+        return Decision(table.name, "column", reference.columns)
+    own = _of_organizations(schema.tables[organizations.table], organizations)
+    return _along("reference" if own.tenant == "column" else "owner", table.name, reference)
 
 
 def _along(tenant: Kind, name: str, reference: Reference) -> Decision:
@@ -233,7 +237,7 @@ def _without_owner(
     schema: Schema, tables: Mapping[str, Table], table: Table, users: Source | None, organizations: Source | None
 ) -> Proposal:
     suggested = suggest(schema, table, users)
-    named = [way for r in suggested if (way := _suggestion(table, r, users, organizations))]
+    named = [way for r in suggested if (way := _suggestion(schema, table, r, users, organizations))]
     if kinds := polymorphic(table):
         told = f"{', '.join(sorted(kinds))} refers to one of several tables, by name"
         return _question(table, told, *named, *_shared(table))
@@ -259,7 +263,7 @@ def _doubt(
         target = schema.tables[suggested.target]
         is_list = not target.references and _is_looked_up(schema, target, users)
         is_source = target.name in (source.table for source in (users, organizations) if source)
-        if (is_source or not is_list) and (way := _suggestion(table, suggested, users, organizations)):
+        if (is_source or not is_list) and (way := _suggestion(schema, table, suggested, users, organizations)):
             others.append(way)
     if not others:
         return proposal
@@ -267,10 +271,10 @@ def _doubt(
 
 
 def _suggestion(
-    table: Table, reference: Reference, users: Source | None, organizations: Source | None
+    schema: Schema, table: Table, reference: Reference, users: Source | None, organizations: Source | None
 ) -> Decision | None:
     if organizations and reference.target == organizations.table:
-        return _way(table, reference, organizations)
+        return _way(schema, table, reference, organizations)
     return _along("owner" if users and reference.target == users.table else "reference", table.name, reference)
 
 
