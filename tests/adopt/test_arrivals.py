@@ -207,7 +207,8 @@ def test_a_line_more_in_the_file_of_the_apps_own_organizations_is_taken_up(datab
     file = tmp_path / "organizations.csv"
     file.write_text("1,org_one\n2,org_two\n")
     shared = Decision("public.organizations", "shared", mode="read")
-    world = world.with_plan(shared, organizations=Source("public.organizations", "id", csv=str(file)))
+    named = Decision("public.invoices", "owner", ("organization_id",))
+    world = world.with_plan(shared, named, organizations=Source("public.organizations", "id", csv=str(file)))
     world.apply("constrain")
     sql(
         database,
