@@ -24,7 +24,7 @@ PACE = Pace(patience=20)
 
 @dataclass
 class Watched:
-    """What happened, by name; `stop` is told before each step and after each batch, and may raise."""
+    """A watcher that keeps what happened, by name."""
 
     done: list[str] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)

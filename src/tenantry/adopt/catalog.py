@@ -224,7 +224,7 @@ def _read(connection: psycopg.Connection[Any]) -> Schema:
         found[name] = Table(
             name,
             owner,
-            columns=tuple(_column(connection, name, kind, *column) for column in columns[oid]),
+            columns=tuple(_column(connection, name, *column) for column in columns[oid]),
             indexes=tuple(_index(*index, tuple(needed[name, index[0]])) for index in indexes[oid]),
             references=tuple(_reference(*reference) for reference in references[oid]),
             triggers=tuple(trigger for (trigger,) in triggers[oid]),
@@ -260,9 +260,7 @@ def _grants(held: list[list[Any]] | None) -> tuple[Grant, ...]:
     return tuple(Grant(grantee, privilege, grantable) for grantee, privilege, grantable in held or [])
 
 
-def _column(
-    connection: psycopg.Connection[Any], table: str, kind: str, name: str, type_: str, not_null: bool
-) -> Column:
+def _column(connection: psycopg.Connection[Any], table: str, name: str, type_: str, not_null: bool) -> Column:
     holds = ""
     if (type_ == "text" or type_.startswith("character varying")) and _TELLING.search(name.lower()):
         holds = _sample(connection, table, name)

@@ -27,7 +27,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tenantry.adopt import identity, record
-from tenantry.adopt.catalog import SCHEMA
 from tenantry.adopt.identity import Presence
 from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry
@@ -488,6 +487,3 @@ def preparations(owner: str) -> tuple[str, ...]:
         "set client_min_messages = warning",
         "set default_tablespace = ''",  # what is made without one goes where the database is
     )
-
-
-__all__ = ["SCHEMA", "Pace", "Watcher", "apply", "prepare", "undo"]

@@ -119,7 +119,7 @@ def find_unsettled(connection: psycopg.Connection[Any], plan: Plan, schema: Sche
 
 
 def differing(plan: Plan, schema: Schema, known: Known) -> Iterator[tuple[str, str]]:
-    """By table the query that counts, across tenants, what `find_differing` finds."""
+    """By table the query that counts, across tenants, what `find_unsettled` finds of kind `tenant`."""
     for decision in sort(plan, schema):
         found = tenant_column(plan, schema, decision).is_new and not schema.tables[decision.table].isolation
         if found and not _is_of_one(plan, schema, decision.table):
