@@ -106,6 +106,11 @@ class Reference:
     comment: str = ""
     enforced: bool = True
 
+    def joins(self, row: str, above: str) -> str:
+        """In SQL: whether `row` refers to the row `above`."""
+        pairs = zip(self.columns, self.target_columns, strict=True)
+        return " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -53,7 +53,7 @@ def dangling_rows(schema: Schema, decision: Decision, where: str = "true") -> st
     reference = _unenforced(schema, decision)
     if reference is None:
         return "select 0"
-    source = f"from {decision.table} as t left join {reference.target} as p on {_matches(reference, 't', 'p')}"
+    source = f"from {decision.table} as t left join {reference.target} as p on {reference.joins('t', 'p')}"
     return f"select count(*) {source} where {dangling(reference, 't', 'p')} and {where}"
 
 
@@ -76,11 +76,6 @@ def polymorphic(table: Table) -> dict[str, str]:
 def _unenforced(schema: Schema, decision: Decision) -> Reference | None:
     reference = reference_of(schema, decision) if decision.refers_to else None
     return None if reference is None or reference.enforced else reference
-
-
-def _matches(reference: Reference, row: str, above: str) -> str:
-    pairs = zip(reference.columns, reference.target_columns, strict=True)
-    return " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
 
 
 def _number(connection: psycopg.Connection[Any], query: str) -> int:

@@ -75,10 +75,7 @@ class Transition:
         """The tenant that a row's owner has."""
         if self.decision.tenant == "reference":
             reference, parent = self._parent()
-            on = " and ".join(
-                f"p.{theirs} = {row}.{ours}"
-                for ours, theirs in zip(reference.columns, reference.target_columns, strict=True)
-            )
+            on = reference.joins(row, "p")
             # The lock is the one that a foreign key takes: meanwhile the row goes to no other tenant.
             return f"(select p.{parent.column.name} from {reference.target} as p where {on} for key share)"
         source, kind = self._owner()
@@ -135,8 +132,7 @@ class Transition:
         column, table = self.column.name, self.table.name
         updates = []
         for follower, reference in followers:
-            pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"t.{ours} = new.{theirs}" for ours, theirs in pairs)
+            on = reference.joins("t", "new")
             updates.append(
                 f"  update {follower.table.name} as t set {follower.column.name} = new.{column}\n"
                 f"  where {on} and t.{follower.column.name} is distinct from new.{column};"
@@ -184,10 +180,9 @@ class Transition:
         column = self.column.name
         if self.decision.tenant == "reference":
             reference, parent = self._parent()
-            pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"p.{theirs} = t.{ours}" for ours, theirs in pairs)
             found = f"p.{parent.column.name}"
-            return f"{column} = {found}", f"\nfrom {reference.target} as p", f" and {on} and {found} is not null"
+            on = f" and {reference.joins('t', 'p')} and {found} is not null"
+            return f"{column} = {found}", f"\nfrom {reference.target} as p", on
         _, kind = self._owner()
         found = f"coalesce(m.tenant_id, {owners.rest()})"
         on = f" and m.key = t.{self.decision.column[0]} and {found} is not null"
@@ -242,8 +237,7 @@ class Transition:
         joins, each, above = [], self, 0
         while each.decision.tenant == "reference":
             reference, parent = each._parent()
-            pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"t{above + 1}.{theirs} = t{above}.{ours}" for ours, theirs in pairs)
+            on = reference.joins(f"t{above}", f"t{above + 1}")
             joins.append(f"join {reference.target} as t{above + 1} on {on}")
             each, above = parent, above + 1
         if each.decision.tenant != "owner":

@@ -250,8 +250,7 @@ class _Derivation:
         reference = reference_of(self._schema, decision)
         above = f"t{int(row[1:]) + 1}"
         if parent is not None and reference is not None:
-            pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
+            on = reference.joins(row, above)
             joins, expected, dangling = self._follow(parent, above, key)
             if not reference.enforced:
                 dangling.append(references.dangling(reference, row, above))
@@ -301,9 +300,7 @@ def _of_references(rows: _Rows, plan: Plan, schema: Schema) -> Iterator[Finding]
         decision = plan.of(table)
         if decision and reference.name in decision.keep:
             continue
-        pairs = zip(reference.columns, reference.target_columns, strict=True)
-        on = " and ".join(f"p.{there} = t.{here}" for here, there in pairs)
-        query = f"select count(*) from {table} as t join {reference.target} as p on {on}"
+        query = f"select count(*) from {table} as t join {reference.target} as p on {reference.joins('t', 'p')}"
         stored = {ours.key: f"t.{ours.name}", theirs.key: f"p.{theirs.name}"}
         if ours.key == theirs.key:
             query += f" where t.{ours.name} <> p.{theirs.name}"
