@@ -85,7 +85,7 @@ class _Work:
         self._connection = connection
         self._plan = plan
         self._moved = [each for each in steps.list_transitions(plan, schema, known) if each.column.is_new]
-        self._sources = steps.list_sources(plan, self._moved)
+        self._sources = plan.sources(schema)
 
     def is_due(self) -> bool:
         return any(self._is_true(query) for query in self._queries())

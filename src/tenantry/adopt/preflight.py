@@ -194,7 +194,7 @@ class _Examiner:
             yield from self._clerk_ids(self._plan.organizations, "organizations")
 
     def _is_used(self, source: Source) -> bool:
-        return any(d.tenant == "owner" and self._plan.source(self._schema, d) == source for d in self._plan.owned)
+        return any(source == named for named, _ in self._plan.sources(self._schema))
 
     def _clerk_ids(self, source: Source, kind: str) -> Iterator[Line]:
         """Clerk's ids of a table's rows, from where they are; only what is in no column has to be given."""

@@ -31,7 +31,7 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
     """All steps of a plan that `plan.check` found nothing wrong with."""
     transitions = list_transitions(plan, schema, known)
     shares = [decision for decision in plan.decisions if decision.tenant == "shared"]
-    sources = list_sources(plan, transitions)
+    sources = plan.sources(schema)
     steps = [owners.make_place(known)]
     steps += [owners.make_mapping(plan, schema, source, kind) for source, kind in sources]
     for each in transitions:
@@ -65,12 +65,6 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
 def list_transitions(plan: Plan, schema: Schema, known: Known) -> list[Transition]:
     """The tables that get a tenant, each after the one it gets it from."""
     return [Transition(plan, schema, known, decision) for decision in sort(plan, schema)]
-
-
-def list_sources(plan: Plan, transitions: list[Transition]) -> list[tuple[Source, str]]:
-    """Whom the tables name as owners: users, or the app's own organizations."""
-    known = [(plan.users, "users"), (plan.organizations, "organizations")]
-    return [(source, kind) for source, kind in known if source and any(_names(each, source) for each in transitions)]
 
 
 def _names(transition: Transition, source: Source) -> bool:

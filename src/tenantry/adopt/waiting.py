@@ -53,10 +53,9 @@ def list_unnamed(
     row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.given"]).fetchone()
     if plan.rows.rest or not is_open(plan, schema) or not (row and row[0]):
         return []
-    sources = steps.list_sources(plan, steps.list_transitions(plan, schema, Known()))
     return [
         (source.table, f"{told} Their rows wait.")
-        for source, kind in sources
+        for source, kind in plan.sources(schema)
         if source.table in schema.tables
         for told in _Teller(connection, plan, added).tell(source, kind)
     ]
