@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tenantry.adopt import ddl
 from tenantry.adopt.catalog import Column, Schema, Table
 from tenantry.adopt.names import listing, literal, plain
 from tenantry.adopt.plan import Plan, Source
@@ -131,10 +132,5 @@ def retire(plan: Plan) -> Iterator[Step]:
     )
     problem = f"{source.table} cannot be retired: {{count}} foreign keys and views lead to it. Drop them first."
     yield Step("contract", f"see that nothing reads {source.table}", source.table, "check", (used,), problem=problem)
-    sql = (
-        f"do $$ begin if exists (select from tenantry.table_isolation\n"
-        f"  where relation = {table}::regclass and mode = 'isolated') then\n"
-        f"  perform tenantry.drop_isolation_v1({table}); end if; end $$",
-        f"select tenantry.share_table_v1({table}, 'none')",
-    )
+    sql = (ddl.drop_isolation(source.table), f"select tenantry.share_table_v1({table}, 'none')")
     yield Step("contract", f"retire {source.table}", source.table, "together", sql, lock="ACCESS EXCLUSIVE")

@@ -158,6 +158,12 @@ class TenantColumn:
     type: str
     is_new: bool
 
+    @property
+    def current(self) -> str:
+        """In SQL: what such a column holds of the tenant of the transaction, as text; null without one."""
+        setting = "tenantry.tenant_id" if self.key == "id" else "tenantry.org_id"
+        return f"nullif(pg_catalog.current_setting('{setting}', true), '')"
+
 
 def tenant_column(plan: Plan, schema: Schema, decision: Decision) -> TenantColumn:
     """A new `tenant_id`; where the rows, or those they get it from, name Clerk's id already, the column of that."""

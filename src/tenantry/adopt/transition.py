@@ -68,8 +68,7 @@ class Transition:
 
     def _current(self) -> str:
         """The tenant of the transaction, for an app that sets one already; else null."""
-        setting = "tenantry.tenant_id" if self.column.key == "id" else "tenantry.org_id"
-        return f"nullif(pg_catalog.current_setting('{setting}', true), '')::{self.column.type}"
+        return f"{self.column.current}::{self.column.type}"
 
     def _derived(self, row: str) -> str:
         """The tenant that a row's owner has."""
@@ -350,9 +349,7 @@ class Transition:
         told["check"] = "later"
         sql = (f"select tenantry.isolate_table_v1({literal(table)}, {literal(json.dumps(told))})",)
         undo = [
-            "do $$ begin if exists (select from tenantry.table_isolation\n"
-            f"  where relation = {literal(table)}::regclass and mode = 'isolated') then\n"
-            f"  perform tenantry.drop_isolation_v1({literal(table)}); end if; end $$",
+            ddl.drop_isolation(table),
             *self._restore_default(),
             *grants.restore(self.table),
             *grants.opened(self.table, "write"),
