@@ -14,6 +14,7 @@ from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from tenantry.adopt import answers
 from tenantry.adopt.names import literal, plain, split
 
 if TYPE_CHECKING:
@@ -274,11 +275,10 @@ def _column(connection: psycopg.Connection[Any], table: str, name: str, type_: s
 
 def _sample(connection: psycopg.Connection[Any], table: str, column: str) -> str:
     """What the first values of a column are. A table that the login may not read tells nothing."""
-    readable = connection.execute(_READABLE.format(table=literal(table)).encode()).fetchone()
-    if not readable or not readable[0]:
+    if not answers.value(connection, _READABLE.format(table=literal(table))):
         return ""
     query = f"select {column} from {table} where {column} is not null limit {_SAMPLE}"
-    values = [str(row[0]) for row in connection.execute(query.encode()).fetchall()]
+    values = answers.texts(connection, query)
     for prefix, holds in (("org_", "organization"), ("user_", "user")):
         if values and all(re.fullmatch(prefix + "[A-Za-z0-9_]+", value) for value in values):
             return holds

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tenantry import mirror
+from tenantry.adopt import answers
 from tenantry.adopt.catalog import SCHEMA, Schema
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
@@ -313,10 +314,10 @@ class _Provider:
 
     async def _require_instance(self) -> None:
         self._instance_id = await self._api.instance_id()
-        row = self._connection.execute("select instance_id from tenantry.clerk_instance").fetchone()
-        if row and row[0] != self._instance_id:
+        mirrored = answers.value(self._connection, "select instance_id from tenantry.clerk_instance")
+        if mirrored not in (None, self._instance_id):
             raise WrongInstance(
-                f"CLERK_SECRET_KEY is of instance {self._instance_id}, and this database mirrors {row[0]}.",
+                f"CLERK_SECRET_KEY is of instance {self._instance_id}, and this database mirrors {mirrored}.",
                 hint="Take that instance's key. Nothing has been changed.",
             )
 
@@ -393,8 +394,8 @@ class _Provider:
         joined = 0
         for start in range(0, len(new), _AT_ONCE):
             some = new[start : start + _AT_ONCE]
-            answers = await asyncio.gather(*(self._add_one(path, *one) for one in some), return_exceptions=True)
-            for (user_id, _), answer in zip(some, answers, strict=True):
+            answered = await asyncio.gather(*(self._add_one(path, *one) for one in some), return_exceptions=True)
+            for (user_id, _), answer in zip(some, answered, strict=True):
                 if isinstance(answer, ClerkRefused):
                     outcome.problem = outcome.problem or f"{user_id}: {answer.message}"
                 elif isinstance(answer, BaseException):
@@ -468,8 +469,7 @@ async def _list(api: BackendApi, path: str) -> dict[str, Json]:
 
 def is_recorded(connection: psycopg.Connection[Any]) -> bool:
     """Whether anything was made here."""
-    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.organizations"]).fetchone()
-    return bool(row and row[0])
+    return bool(answers.value(connection, "select to_regclass(%s) is not null", [f"{SCHEMA}.organizations"]))
 
 
 def note(plan: Plan, wanted: Iterable[Wanted], connection: psycopg.Connection[Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import ddl, identity, runner
+from tenantry.adopt import answers, ddl, identity, runner
 from tenantry.adopt.identity import Identity
 from tenantry.adopt.record import Entry
 from tenantry.adopt.runner import Pace
@@ -24,8 +24,7 @@ def isolate_late(connection: psycopg.Connection[Any], entries: Sequence[Entry], 
 
 
 def _has_late(connection: psycopg.Connection[Any], table: str) -> bool:
-    row = connection.execute(_LATE, {"table": table}).fetchone()
-    return bool(row and row[0])
+    return bool(answers.value(connection, _LATE, {"table": table}))
 
 
 _LATE = """

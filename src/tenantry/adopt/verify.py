@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import drift, identity, record, references, steps, waiting
+from tenantry.adopt import answers, drift, identity, record, references, steps, waiting
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.identity import Identity
 from tenantry.adopt.names import listing, literal, plain, split
@@ -366,8 +366,7 @@ class _Rows:
     def __init__(self, connection: psycopg.Connection[Any], tables: Sequence[str], told: Told) -> None:
         self._connection = connection
         self._told = told
-        opened = connection.execute(_OPENED, [list(tables)]).fetchone()
-        self.across = bool(opened and opened[0])
+        self.across = bool(answers.value(connection, _OPENED, [list(tables)]))
 
     def number(self, query: str) -> int:
         found = self._read(query)
@@ -380,15 +379,13 @@ class _Rows:
             told = self._connection.execute(first.encode()).fetchone() if first else None
             if self.across:
                 self._connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
-            rows = [self._connection.execute(query.encode()).fetchone() for query in queries]
-        return told or (), [int(row[0]) if row else 0 for row in rows]
+            return told or (), [int(answers.value(self._connection, query)) for query in queries]
 
     def sum(self, table: str, columns: list[str]) -> tuple[int, str]:
         """How many rows there are, and a checksum, whatever their order: by ranges of pages. While the app writes, a
         row that moves from one range to another is counted twice, or not at all."""
         summed = add_up(table, columns)
-        size = self._connection.execute(_SIZE, [table, table]).fetchone()
-        pages, number, checksum = int(size[0]) if size else 0, 0, 0
+        pages, number, checksum = int(answers.value(self._connection, _SIZE, [table, table])), 0, 0
         for first in range(0, max(pages, 1), PAGES):
             last = first + PAGES
             ends = [f"t.ctid >= '({first},0)'::tid"] if first else []
