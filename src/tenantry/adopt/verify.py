@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
 from tenantry.adopt import answers, drift, identity, record, references, steps, waiting
-from tenantry.adopt.catalog import Schema
+from tenantry.adopt.catalog import Reference, Schema
 from tenantry.adopt.identity import Identity
 from tenantry.adopt.names import listing, literal, plain, split
 from tenantry.adopt.plan import Decision, Plan, Source, parent_of, reference_of, sort, tenant_column
@@ -296,10 +296,11 @@ def _resolve(clerk_id: str, *, across: bool) -> str:
 
 
 def _of_references(rows: _Rows, plan: Plan, schema: Schema) -> Iterator[Finding]:
-    for table, ours, reference, theirs in steps.references_between(plan, schema):
-        decision = plan.of(table)
-        if decision and reference.name in decision.keep:
+    for decision, reference, target in _references_between(plan, schema):
+        if reference.name in decision.keep:
             continue
+        table = decision.table
+        ours, theirs = tenant_column(plan, schema, decision), tenant_column(plan, schema, target)
         query = f"select count(*) from {table} as t join {reference.target} as p on {reference.joins('t', 'p')}"
         stored = {ours.key: f"t.{ours.name}", theirs.key: f"p.{theirs.name}"}
         if ours.key == theirs.key:
@@ -314,6 +315,15 @@ def _of_references(rows: _Rows, plan: Plan, schema: Schema) -> Iterator[Finding]
         if crossing := rows.number(query):
             told = f"{crossing} rows refer to another tenant's row of {reference.target} ({reference.name})."
             yield Finding("crossing", table, told)
+
+
+def _references_between(plan: Plan, schema: Schema) -> Iterator[tuple[Decision, Reference, Decision]]:
+    """Every reference between tables that get a tenant."""
+    for decision in plan.owned:
+        for reference in schema.tables[decision.table].references:
+            target = plan.of(reference.target)
+            if target is not None and target.is_owned:
+                yield decision, reference, target
 
 
 def _of_isolation(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> Iterator[Finding]:
