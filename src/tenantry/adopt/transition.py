@@ -218,8 +218,12 @@ class Transition:
             lock="ROW EXCLUSIVE",
             rows=self.table.rows,
             leaves=self.leaves,
-            quiet=bool(self.table.triggers) and not self.decision.triggers,
+            quiet=self._is_quiet(),
         )
+
+    def _is_quiet(self) -> bool:
+        """Whether the app's own triggers are kept from running for the move's updates."""
+        return bool(self.table.triggers) and not self.decision.triggers
 
     # what came since
 
@@ -281,10 +285,7 @@ class Transition:
         if found and found.not_null:
             return
         if self.column.is_new and self.decision.tenant != "organization":
-            sets, source, on = self._matching()
-            sql = (f"update {table} as t set {sets}{source}\nwhere t.{column} is null{on}",)
-            yield Step("isolate", f"fill what is left of {table}", table, "together", sql, lock="ROW EXCLUSIVE",
-                       quiet=bool(self.table.triggers) and not self.decision.triggers)  # fmt: skip
+            yield self._fill_what_is_left()
         yield Step(
             "isolate",
             f"see that every row of {table} has a tenant",
@@ -295,7 +296,18 @@ class Transition:
             'or name in adopt.toml who gets them: rest = "org_..." in [rows].',
             rows=self.table.rows,
         )
-        name = self._not_null_name()
+        yield from self._set_not_null()
+
+    def _fill_what_is_left(self) -> Step:
+        table = self.table.name
+        sets, source, on = self._matching()
+        sql = (f"update {table} as t set {sets}{source}\nwhere t.{self.column.name} is null{on}",)
+        name = f"fill what is left of {table}"
+        return Step("isolate", name, table, "together", sql, lock="ROW EXCLUSIVE", quiet=self._is_quiet())
+
+    def _set_not_null(self) -> Iterator[Step]:
+        """By way of a check, which is validated while the app goes on."""
+        table, column, name = self.table.name, self.column.name, self._not_null_name()
         add = f"alter table {table} add constraint {name} check ({column} is not null) not valid"
         drop = self._drop_not_null_check()
         yield Step(
