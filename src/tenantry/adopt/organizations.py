@@ -26,7 +26,7 @@ from tenantry.adopt import answers
 from tenantry.adopt.catalog import SCHEMA, Schema
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
-from tenantry.adopt.plan import Plan, Source
+from tenantry.adopt.plan import Plan, Source, value_of
 from tenantry.adopt.preflight import users_by_email
 from tenantry.clerk import Found
 from tenantry.database import run
@@ -127,9 +127,7 @@ class _Collector:
     def by_column(self) -> Iterator[Wanted]:
         """One for each value of the users' column."""
         rows, users = self._plan.rows, self._users()
-        value = f"t.{rows.column}::text"
-        if rows.by == "domain":
-            value = f"lower(split_part({value}, '@', 2))"
+        value = value_of(rows, "t")
         known = _read(rows.csv) | {key: org_id for key, org_id in rows.organizations.items() if org_id}
         members, names = self.members(value), self._names(users)
         values = self._ask(f"select distinct {value} from {users.table} as t where t.{rows.column} is not null")
