@@ -48,7 +48,7 @@ def test_while_batches_run_it_is_known_how_fast_and_how_long_still(world: World)
     busy = [batches for batches in found if batches.rows_per_second > 0]
     assert busy
     assert all(0 < batches.done <= batches.pages for batches in busy)
-    assert all(batches.seconds_left is not None and batches.seconds_left < SECONDS for batches in busy)
+    assert all(batches.seconds_left is not None and batches.seconds_left >= 0 for batches in busy)
     assert look(world).next is not None  # a step of the next phase
     assert look(world).at_work is False
 
