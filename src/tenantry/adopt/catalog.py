@@ -339,7 +339,13 @@ select has_table_privilege(c.oid, 'select') and (not c.relforcerowsecurity or r.
 from pg_class as c join pg_roles as r on r.rolname = current_user where c.oid = {table}::regclass"""
 
 
+_APP = """n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt')
+  and n.nspname !~ '^pg_(toast|temp)' and not exists (
+    select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')"""
+"""Of the queries: whether a relation `c` in the schema `n` is the app's."""
+
+
 def ask(connection: psycopg.Connection[Any], name: str) -> list[tuple[Any, ...]]:
-    """The rows of a query of the folder `sql`, by its file's name."""
+    """The rows of a query of the folder `sql`, by its file's name; `{app}` in it is what tells the app's relations."""
     query = resources.files("tenantry.adopt").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
-    return connection.execute(query.encode()).fetchall()
+    return connection.execute(query.replace("{app}", _APP).encode()).fetchall()
