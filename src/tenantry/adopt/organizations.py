@@ -180,8 +180,8 @@ class _Collector:
                 nameless.append(key)
         if nameless and not self._wish.partly:
             raise AdoptionRefused(
-                f"{len(nameless)} of {users.table} have no Clerk id ({users.key} {', '.join(nameless[:_SHOWN])}"
-                f"{', ...' if len(nameless) > _SHOWN else ''}), and can be nobody's members.",
+                f"{len(nameless)} of {users.table} have no Clerk id ({users.key} {_some(nameless)}), "
+                "and can be nobody's members.",
                 hint="Give them one, or leave them out with --partly. Nothing has been changed.",
             )
         return found
@@ -250,6 +250,10 @@ def _role(held: str | None) -> str:
     return held if held.startswith("org:") else f"org:{held}"
 
 
+def _some(found: list[str]) -> str:
+    return ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+
+
 def _read(path: str) -> dict[str, str]:
     return read_pairs(path) if path and Path(path).exists() else {}
 
@@ -301,7 +305,7 @@ class _Provider:
         missing = [each.org_id for each in wanted if each.org_id and each.org_id not in self._there]
         if missing:
             raise AdoptionRefused(
-                f"Clerk has no organization {', '.join(missing[:_SHOWN])}{', ...' if len(missing) > _SHOWN else ''}.",
+                f"Clerk has no organization {_some(missing)}.",
                 hint="Mend adopt.toml or its file; what stands in neither is made. Nothing has been changed.",
             )
         if not self._dry_run:

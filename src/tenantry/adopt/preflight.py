@@ -1,4 +1,4 @@
-"""What must hold before anything is changed: who may, and whether each user and organization is known to Clerk.
+"""What must hold before anything is changed, such as who may, and whom Clerk knows; and before rows are hidden.
 
 Whatever does not is a sentence; all of them are told at once.
 """
