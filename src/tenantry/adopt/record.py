@@ -180,9 +180,9 @@ def forget(connection: psycopg.Connection[Any]) -> None:
 
 
 def reached(entries: Sequence[Entry]) -> Phase | None:
-    """The last phase all of whose steps are done, and all of those before."""
+    """The last phase all of whose steps are done, and all of those before; None where none has begun."""
     found: Phase | None = None
-    for phase in PHASES:
+    for phase in PHASES if entries else ():
         if not all(entry.state == "done" for entry in entries if entry.step.phase == phase):
             return found
         found = phase
