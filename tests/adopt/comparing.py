@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adopt.worlds import World
 from databases import SUPERUSER, Database
 
 _OURS = "c.relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema', 'tenantry', 'pg_toast')"
@@ -89,3 +90,14 @@ def state(database: Database) -> dict[str, Any]:
             if table not in ("tenantry_adopt.steps", "tenantry_adopt.moves"):
                 found[f"rows of {table}"] = sorted(rows)
     return found
+
+
+def go_back_and_forth(world: World) -> dict[str, Any]:
+    """Isolates, undoes all of it, and then moves for good; answers what there was before."""
+    before = state(world.database)
+    world.apply("isolate")
+    world.undo()
+    assert state(world.database) == before
+    world.apply("contract")
+    assert world.findings() == []
+    return before

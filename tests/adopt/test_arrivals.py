@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -19,8 +18,7 @@ from adopt.comparing import state
 from adopt.test_interruptions import Fragile, Killed
 from adopt.test_load import SECONDS, THREADS
 from adopt.worlds import PACE, TEAMS, Watched, World, personal_tenant
-from databases import APP, OWNER, SUPERUSER, Database, Server
-from instance import fresh_database
+from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import read, rows, run
 from tenantry.adopt import move
 from tenantry.adopt.plan import Decision, Rows, Source
@@ -74,13 +72,6 @@ def world(database: Database) -> World:
     made = worlds.tracker(database)
     add_team(made)
     return made
-
-
-@pytest.fixture
-def one_database(servers: Callable[[int], Server]) -> Iterator[Database]:
-    """Of one version, for what takes long."""
-    with fresh_database(servers) as database:
-        yield database
 
 
 # --- organizations that are added -------------------------------------------------------------------------------------

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +13,12 @@ import pytest
 
 from adopt import worlds
 from adopt.comparing import state
-from adopt.worlds import PACE, Watched, World, personal_tenant
-from databases import APP, OWNER, SUPERUSER, Database, Server
-from instance import fresh_database
+from adopt.worlds import PACE, Watched, World, personal_tenant, refused, sql
+from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import findings, read, rows, run
 from tenantry.adopt import move, record
 from tenantry.adopt.record import Entry
 from tenantry.adopt.step import Phase
-from tenantry.errors import AdoptionRefused
-
-
-def sql(database: Database, *statements: str) -> None:
-    with database.connect(OWNER) as owner:
-        run(owner, *statements)
 
 
 def traces(before: dict[str, Any], database: Database) -> list[str]:
@@ -38,14 +30,6 @@ def traces(before: dict[str, Any], database: Database) -> list[str]:
         for line in after[what]
         if line not in before[what] and "tenant" in line
     ] + [line for line in after["relations"] if "True" in line.partition(", [")[0] and line not in before["relations"]]
-
-
-@contextmanager
-def refused(*sentences: str) -> Iterator[None]:
-    with pytest.raises(AdoptionRefused) as caught:
-        yield
-    for sentence in sentences:
-        assert sentence in str(caught.value)
 
 
 @dataclass
@@ -63,16 +47,14 @@ class Meanwhile(Watched):
 
 
 @pytest.fixture
-def tracker(servers: Callable[[int], Server]) -> Iterator[World]:
-    """Of one version; its table of events is partitioned."""
-    with fresh_database(servers) as database:
-        yield worlds.tracker(database)
+def tracker(one_database: Database) -> World:
+    """Its table of events is partitioned."""
+    return worlds.tracker(one_database)
 
 
 @pytest.fixture
-def publishing(servers: Callable[[int], Server]) -> Iterator[World]:
-    with fresh_database(servers) as database:
-        yield worlds.publishing(database)
+def publishing(one_database: Database) -> World:
+    return worlds.publishing(one_database)
 
 
 # Names

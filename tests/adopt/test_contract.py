@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from adopt import worlds
-from adopt.comparing import state
+from adopt.comparing import go_back_and_forth, state
 from adopt.test_preflight import refused
 from databases import OWNER, SUPERUSER, Database
 from sql.tenants import read, rows, run
@@ -42,12 +42,7 @@ def test_a_key_that_a_view_needs_stays_and_that_is_told(database: Database) -> N
         assert "public.issues: its key issues_pkey stays" in notice
         assert "the view public.busy" in notice
         assert "the materialized view public.busier" in notice
-    before = state(database)
-    world.apply("isolate")
-    world.undo()
-    assert state(database) == before
-    world.apply("contract")
-    assert world.findings() == []
+    go_back_and_forth(world)
     with database.connect(SUPERUSER) as superuser:
         assert read(superuser, KEY, "issues_pkey") == "PRIMARY KEY (project_id, number)"
         assert read(superuser, KEY, "labels_pkey") == "PRIMARY KEY (tenant_id, project_id, name)"
@@ -128,12 +123,7 @@ def test_what_is_said_of_keys_and_how_they_are_kept_outlives_the_move(database: 
             "alter table articles alter title set (n_distinct = -1), set (fillfactor = 80)",
             "create statistics together on author_id, title from articles",
         )
-    before = state(database)
-    world.apply("isolate")
-    world.undo()
-    assert state(database) == before
-    world.apply("contract")
-    assert world.findings() == []
+    before = go_back_and_forth(world)
     after = state(database)
     for what in ("storage", "comments", "statistics", "rules", "publications"):
         assert set(before[what]) <= set(after[what]), what

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ import pytest
 from adopt import worlds
 from adopt.comparing import state
 from adopt.worlds import PACE, Watched, World
-from databases import OWNER, SUPERUSER, Database, Server
-from instance import fresh_database
+from databases import OWNER, SUPERUSER, Database
 from sql.tenants import read
 from tenantry.adopt import config, record, runner
 from tenantry.adopt.record import Entry
@@ -93,13 +92,6 @@ def begin(world: World) -> None:
     """Writes the steps down and does none."""
     with pytest.raises(Begun):
         world.apply("contract", Beginner())
-
-
-@pytest.fixture
-def one_database(servers: Callable[[int], Server]) -> Iterator[Database]:
-    """Of one version, for what takes long."""
-    with fresh_database(servers) as database:
-        yield database
 
 
 @pytest.mark.parametrize("name", ["publishing", "tracker"])

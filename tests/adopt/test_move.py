@@ -9,7 +9,7 @@ from adopt.comparing import state
 from adopt.worlds import TEAMS, Watched, World, personal_tenant
 from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import Connection, findings, read, refused, rows, run
-from tenantry.adopt import ownership
+from tenantry.adopt import move, ownership
 from tenantry.adopt.plan import Decision, Rows
 from tenantry.adopt.record import Entry
 from tenantry.adopt.step import PHASES, Phase
@@ -26,6 +26,14 @@ def world(request: pytest.FixtureRequest, database: Database) -> World:
 
 def enter(connection: Connection, tenant_id: str) -> None:
     connection.execute("select tenantry.set_tenant_by_id_v1(%s, 'a test')", [tenant_id])
+
+
+def test_before_a_move_there_is_nothing_to_find(one_database: Database) -> None:
+    world = worlds.publishing(one_database)
+    with one_database.connect(OWNER) as owner:
+        report = move.check(owner, world.plan)
+    assert (report.phase, report.clean) == (None, True)
+    assert report.counts[0].before is None
 
 
 def test_a_move_loses_nothing_and_gives_every_row_its_owners_tenant(world: World) -> None:

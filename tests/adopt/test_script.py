@@ -72,10 +72,8 @@ def world(request: pytest.FixtureRequest, database: Database) -> World:
 
 
 @pytest.fixture
-def one_world(servers: Callable[[int], Server]) -> Iterator[World]:
-    """Of one version, for what takes long."""
-    with fresh_database(servers) as database:
-        yield worlds.publishing(database)
+def one_world(one_database: Database) -> World:
+    return worlds.publishing(one_database)
 
 
 @pytest.fixture

@@ -7,17 +7,12 @@ from pathlib import Path
 import pytest
 
 from adopt import worlds
-from adopt.comparing import state
-from adopt.worlds import USERS, World, decide, schema_of
+from adopt.comparing import go_back_and_forth, state
+from adopt.worlds import USERS, World, decide, schema_of, sql
 from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import Connection, read, rows, run
 from tenantry.adopt import ownership
 from tenantry.adopt.plan import Decision, Plan, Rows, Source
-
-
-def sql(database: Database, *statements: str) -> None:
-    with database.connect(OWNER) as owner:
-        run(owner, *statements)
 
 
 def proposed(database: Database, rows: Rows | None = None, *decisions: Decision) -> World:
@@ -130,12 +125,7 @@ def test_a_table_without_a_primary_key_and_one_without_rows_are_moved(database: 
         "create table nothing (id integer primary key, user_id integer not null references users)",
     )
     world = proposed(database)
-    before = state(database)
-    world.apply("isolate")
-    world.undo()
-    assert state(database) == before
-    world.apply("contract")
-    assert world.findings() == []
+    go_back_and_forth(world)
 
 
 def test_names_that_need_quotes_keywords_and_long_ones_are_moved(database: Database) -> None:
@@ -159,12 +149,7 @@ def test_names_that_need_quotes_keywords_and_long_ones_are_moved(database: Datab
     plan, _ = ownership.propose(schema_of(database), Rows(), source)
     world = World(database, plan)
     assert {d.tenant for d in plan.decisions} == {"shared", "owner", "reference"}
-    before = state(database)
-    world.apply("isolate")
-    world.undo()
-    assert state(database) == before
-    world.apply("contract")
-    assert world.findings() == []
+    go_back_and_forth(world)
 
 
 def test_a_circle_of_references_is_moved(database: Database) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from databases import APP, OWNER, Database
-from sql.tenants import INSTANCE, organization, person, read, rows
+from sql.tenants import INSTANCE, organization, person, read, rows, run
 from tenantry.adopt import catalog, move, ownership
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Decision, Plan, Rows, Source
 from tenantry.adopt.record import Entry
 from tenantry.adopt.runner import Pace
 from tenantry.adopt.step import Phase
+from tenantry.errors import AdoptionRefused
 
 HERE = Path(__file__).parent
 PACE = Pace(patience=20)
@@ -24,7 +28,7 @@ PACE = Pace(patience=20)
 
 @dataclass
 class Watched:
-    """What happened, by name; `stop` is told before each step and after each batch, and may raise."""
+    """A watcher that keeps what happened, by name."""
 
     done: list[str] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
@@ -63,6 +67,21 @@ class World:
 
     def with_plan(self, *decisions: Decision, **changes: Any) -> World:
         return World(self.database, decide(replace(self.plan, **changes), *decisions))
+
+
+@contextmanager
+def refused(*sentences: str) -> Iterator[None]:
+    """What is done meanwhile must be refused, with these sentences."""
+    with pytest.raises(AdoptionRefused) as caught:
+        yield
+    for sentence in sentences:
+        assert sentence in str(caught.value)
+
+
+def sql(database: Database, *statements: str) -> None:
+    """What the tables' owner does."""
+    with database.connect(OWNER) as owner:
+        run(owner, *statements)
 
 
 def decide(plan: Plan, *decisions: Decision) -> Plan:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import catalog, owners, preflight, record, runner, steps
+from tenantry.adopt import answers, catalog, owners, preflight, record, runner, steps
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.names import literal
 from tenantry.adopt.plan import Plan, Source, list_differences
@@ -85,7 +85,7 @@ class _Work:
         self._connection = connection
         self._plan = plan
         self._moved = [each for each in steps.list_transitions(plan, schema, known) if each.column.is_new]
-        self._sources = steps.list_sources(plan, self._moved)
+        self._sources = plan.sources(schema)
 
     def is_due(self) -> bool:
         return any(self._is_true(query) for query in self._queries())
@@ -104,13 +104,11 @@ class _Work:
         return f"select exists (select from {joined} where m.tenant_id is null and {placed})"
 
     def _is_true(self, query: str) -> bool:
-        row = self._connection.execute(query.encode()).fetchone()
-        return bool(row and row[0])
+        return bool(answers.value(self._connection, query))
 
     def look(self) -> str:
         """The transactions whose changes will have been settled."""
-        row = self._connection.execute("select pg_current_snapshot()::text").fetchone()
-        return str(row[0]) if row else ""
+        return str(answers.value(self._connection, "select pg_current_snapshot()::text"))
 
     def forget(self, seen: str, pace: Pace) -> None:
         """Where owners came from, as far as their rows have followed."""

@@ -14,6 +14,7 @@ from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from tenantry.adopt import answers
 from tenantry.adopt.names import literal, plain, split
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ class Reference:
     validated: bool = True
     comment: str = ""
     enforced: bool = True
+
+    def joins(self, row: str, above: str) -> str:
+        """In SQL: whether `row` refers to the row `above`."""
+        pairs = zip(self.columns, self.target_columns, strict=True)
+        return " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +230,7 @@ def _read(connection: psycopg.Connection[Any]) -> Schema:
         found[name] = Table(
             name,
             owner,
-            columns=tuple(_column(connection, name, kind, *column) for column in columns[oid]),
+            columns=tuple(_column(connection, name, *column) for column in columns[oid]),
             indexes=tuple(_index(*index, tuple(needed[name, index[0]])) for index in indexes[oid]),
             references=tuple(_reference(*reference) for reference in references[oid]),
             triggers=tuple(trigger for (trigger,) in triggers[oid]),
@@ -260,9 +266,7 @@ def _grants(held: list[list[Any]] | None) -> tuple[Grant, ...]:
     return tuple(Grant(grantee, privilege, grantable) for grantee, privilege, grantable in held or [])
 
 
-def _column(
-    connection: psycopg.Connection[Any], table: str, kind: str, name: str, type_: str, not_null: bool
-) -> Column:
+def _column(connection: psycopg.Connection[Any], table: str, name: str, type_: str, not_null: bool) -> Column:
     holds = ""
     if (type_ == "text" or type_.startswith("character varying")) and _TELLING.search(name.lower()):
         holds = _sample(connection, table, name)
@@ -271,11 +275,10 @@ def _column(
 
 def _sample(connection: psycopg.Connection[Any], table: str, column: str) -> str:
     """What the first values of a column are. A table that the login may not read tells nothing."""
-    readable = connection.execute(_READABLE.format(table=literal(table)).encode()).fetchone()
-    if not readable or not readable[0]:
+    if not answers.value(connection, _READABLE.format(table=literal(table))):
         return ""
     query = f"select {column} from {table} where {column} is not null limit {_SAMPLE}"
-    values = [str(row[0]) for row in connection.execute(query.encode()).fetchall()]
+    values = answers.texts(connection, query)
     for prefix, holds in (("org_", "organization"), ("user_", "user")):
         if values and all(re.fullmatch(prefix + "[A-Za-z0-9_]+", value) for value in values):
             return holds
@@ -336,7 +339,13 @@ select has_table_privilege(c.oid, 'select') and (not c.relforcerowsecurity or r.
 from pg_class as c join pg_roles as r on r.rolname = current_user where c.oid = {table}::regclass"""
 
 
+_APP = """n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt')
+  and n.nspname !~ '^pg_(toast|temp)' and not exists (
+    select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')"""
+"""Of the queries: whether a relation `c` in the schema `n` is the app's."""
+
+
 def ask(connection: psycopg.Connection[Any], name: str) -> list[tuple[Any, ...]]:
-    """The rows of a query of the folder `sql`, by its file's name."""
+    """The rows of a query of the folder `sql`, by its file's name; `{app}` in it is what tells the app's relations."""
     query = resources.files("tenantry.adopt").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
-    return connection.execute(query.encode()).fetchall()
+    return connection.execute(query.replace("{app}", _APP).encode()).fetchall()

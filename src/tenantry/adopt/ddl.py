@@ -54,6 +54,15 @@ def block(body: str) -> str:
     return f"do {mark} begin {body} end {mark}"
 
 
+def drop_isolation(table: str) -> str:
+    """Takes isolation from a table, unless somebody has done so by hand."""
+    return (
+        "do $$ begin if exists (select from tenantry.table_isolation\n"
+        f"  where relation = {literal(table)}::regclass and mode = 'isolated') then\n"
+        f"  perform tenantry.drop_isolation_v1({literal(table)}); end if; end $$"
+    )
+
+
 def unless_there(table: str, name: str, statement: str) -> str:
     return block(f"if not {_has_constraint(table, name)} then\n  {statement}; end if;")
 

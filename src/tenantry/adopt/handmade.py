@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt.catalog import Column, Schema, Table
+from tenantry.adopt import ddl
+from tenantry.adopt.catalog import Schema
 from tenantry.adopt.names import listing, literal, plain
 from tenantry.adopt.plan import Plan, Source
 from tenantry.adopt.step import Step
 
 if TYPE_CHECKING:
     import psycopg
-
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "name": ("name", "organizationname", "orgname", "companyname", "displayname", "title"),
-    "slug": ("slug", "orgslug", "organizationslug"),
-    "image_url": ("imageurl", "logourl", "avatarurl", "image", "logo"),
-    "created_at": ("createdat",),
-    "updated_at": ("updatedat",),
-    "deleted_at": ("deletedat", "endedat", "isdeleted", "deleted"),
-}
-"""What of an organization can be copied, and what columns for it are called, without `_` and capitals."""
-
-
-def propose_columns(table: Table) -> Mapping[str, str]:
-    """What is copied into which column, by names and types; when it was made, where a row cannot do without."""
-    found = {}
-    for what, names in _NAMES.items():
-        fitting = {plain(c.name).lower().replace("_", ""): c for c in table.columns if _fits(what, c)}
-        column = next((fitting[name] for name in names if name in fitting), None)
-        if column is not None and (what != "created_at" or column.not_null):
-            found[what] = column.name
-    return found
-
-
-def _fits(what: str, column: Column) -> bool:
-    if what in ("created_at", "updated_at", "deleted_at"):
-        return column.type.startswith("timestamp") or (what == "deleted_at" and column.type == "boolean")
-    return column.type == "text" or column.type.startswith("character varying")
 
 
 def list_problems(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> list[str]:
@@ -131,10 +105,5 @@ def retire(plan: Plan) -> Iterator[Step]:
     )
     problem = f"{source.table} cannot be retired: {{count}} foreign keys and views lead to it. Drop them first."
     yield Step("contract", f"see that nothing reads {source.table}", source.table, "check", (used,), problem=problem)
-    sql = (
-        f"do $$ begin if exists (select from tenantry.table_isolation\n"
-        f"  where relation = {table}::regclass and mode = 'isolated') then\n"
-        f"  perform tenantry.drop_isolation_v1({table}); end if; end $$",
-        f"select tenantry.share_table_v1({table}, 'none')",
-    )
+    sql = (ddl.drop_isolation(source.table), f"select tenantry.share_table_v1({table}, 'none')")
     yield Step("contract", f"retire {source.table}", source.table, "together", sql, lock="ACCESS EXCLUSIVE")

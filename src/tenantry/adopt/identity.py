@@ -62,7 +62,8 @@ class Presence:
 
 def identify(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> dict[str, Identity]:
     """Of each table of the plan."""
-    named, mappings = _name_columns(plan, schema), _find_mappings(plan, schema)
+    named = _name_columns(plan, schema)
+    mappings = {source.table: mapping(kind) for source, kind in plan.sources(schema)}
     found = {}
     for oid, name, columns, parts in catalog.ask(connection, "identities"):
         decision, table = plan.of(name), schema.tables.get(name)
@@ -97,12 +98,6 @@ def _name_columns(plan: Plan, schema: Schema) -> Mapping[str, set[str]]:
     if plan.users is not None and plan.rows.column:
         named[plan.users.table].add(plan.rows.column)
     return named
-
-
-def _find_mappings(plan: Plan, schema: Schema) -> Mapping[str, str]:
-    used = [plan.source(schema, decision) for decision in plan.owned if decision.tenant == "owner"]
-    known = ((plan.users, "users"), (plan.organizations, "organizations"))
-    return {source.table: mapping(kind) for source, kind in known if source is not None and source in used}
 
 
 def _index_columns(table: Table) -> set[str]:

@@ -202,10 +202,8 @@ class Keys:
         return shorten(reference.name, "of", "tenant")
 
     def _crossing(self, reference: Reference, there: TenantColumn) -> Step:
-        pairs = zip(reference.columns, reference.target_columns, strict=True)
-        on = " and ".join(f"p.{theirs} = t.{ours}" for ours, theirs in pairs)
         query = (
-            f"select count(*) from {self.table.name} as t join {reference.target} as p on {on}\n"
+            f"select count(*) from {self.table.name} as t join {reference.target} as p on {reference.joins('t', 'p')}\n"
             f"where t.{self.column.name} <> p.{there.name}"
         )
         problem = (

@@ -114,28 +114,44 @@ def apply(
             arrivals.take_up(connection, plan, schema)
             _require_unchanged(connection)
         else:
-            known = preflight.examine(connection, plan, schema)
-            built = steps.build(plan, schema, known)
-            tables = identity.identify(connection, plan, schema)  # before it takes its time
-            before = verify.measure(connection, plan, schema, told or _tell_nobody, checksums=checksums)
-            record.begin(connection, Move(plan, known, before, tables), built)
+            _begin(connection, plan, schema, told or _tell_nobody, checksums=checksums)
         if last != "expand":
             runner.apply(connection, record.read(connection), "backfill", pace, watcher)
             arrivals.settle(connection, pace, watcher)
         if last in _HIDING and any(e.step.phase == "isolate" and e.state != "done" for e in record.read(connection)):
             runner.apply(connection, record.read(connection), "constrain", pace, watcher)
             arrivals.settle_all(connection, pace, watcher)
-            schema = catalog.read(connection)
-            if move := record.read_move(connection):
-                news.require_none(schema, move.tables)
-            preflight.examine_rows(connection, plan, schema, differing=differing)
+            _examine_hiding(connection, plan, differing=differing)
         if last == "contract":
             runner.apply(connection, record.read(connection), "isolate", pace, watcher)
-            entries = [entry for entry in record.read(connection) if entry.step.phase == "contract"]
-            left = [entry.step for entry in entries if entry.state != "done"]
-            preflight.examine_dependants(connection, left, begun=len(left) < len(entries))
+            _examine_contract(connection)
         runner.apply(connection, record.read(connection), last, pace, watcher)
         partitions.isolate_late(connection, record.read(connection), pace)
+
+
+def _begin(
+    connection: psycopg.Connection[Any], plan: Plan, schema: Schema, told: verify.Told, *, checksums: bool
+) -> None:
+    known = preflight.examine(connection, plan, schema)
+    built = steps.build(plan, schema, known)
+    tables = identity.identify(connection, plan, schema)  # before the rows are read, which takes its time
+    before = verify.measure(connection, plan, schema, told, checksums=checksums)
+    record.begin(connection, Move(plan, known, before, tables), built)
+
+
+def _examine_hiding(connection: psycopg.Connection[Any], plan: Plan, *, differing: bool) -> None:
+    """What must hold before isolation hides rows. Raises AdoptionRefused."""
+    schema = catalog.read(connection)
+    if move := record.read_move(connection):
+        news.require_none(schema, move.tables)
+    preflight.examine_rows(connection, plan, schema, differing=differing)
+
+
+def _examine_contract(connection: psycopg.Connection[Any]) -> None:
+    """What must hold before keys go for good. Raises AdoptionRefused."""
+    entries = [entry for entry in record.read(connection) if entry.step.phase == "contract"]
+    left = [entry.step for entry in entries if entry.state != "done"]
+    preflight.examine_dependants(connection, left, begun=len(left) < len(entries))
 
 
 def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher: Watcher) -> None:

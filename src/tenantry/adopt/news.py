@@ -99,8 +99,7 @@ def _give_tenant(schema: Schema, tables: Mapping[str, Identity], table: Table) -
     if parent is not None and schema.tables[parent.target].isolation:
         pass  # nobody sees whose the rows are: isolate_table_v1 says what those of a table need that is not empty
     elif parent is not None:
-        pairs = zip(parent.columns, parent.target_columns, strict=True)
-        on = " and ".join(f"p.{theirs} = t.{ours}" for ours, theirs in pairs)
+        on = parent.joins("t", "p")
         yield f"update {table.name} as t set {name} = p.{name} from {parent.target} as p where {on};"
     elif owner is not None:
         known = f"{tables[owner.target].mapping} as m where m.key = t.{owner.columns[0]}"

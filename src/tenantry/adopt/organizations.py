@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tenantry import mirror
+from tenantry.adopt import answers
 from tenantry.adopt.catalog import SCHEMA, Schema
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
-from tenantry.adopt.plan import Plan, Source
+from tenantry.adopt.plan import Plan, Source, value_of
 from tenantry.adopt.preflight import users_by_email
 from tenantry.clerk import Found
 from tenantry.database import run
@@ -126,9 +127,7 @@ class _Collector:
     def by_column(self) -> Iterator[Wanted]:
         """One for each value of the users' column."""
         rows, users = self._plan.rows, self._users()
-        value = f"t.{rows.column}::text"
-        if rows.by == "domain":
-            value = f"lower(split_part({value}, '@', 2))"
+        value = value_of(rows, "t")
         known = _read(rows.csv) | {key: org_id for key, org_id in rows.organizations.items() if org_id}
         members, names = self.members(value), self._names(users)
         values = self._ask(f"select distinct {value} from {users.table} as t where t.{rows.column} is not null")
@@ -181,8 +180,8 @@ class _Collector:
                 nameless.append(key)
         if nameless and not self._wish.partly:
             raise AdoptionRefused(
-                f"{len(nameless)} of {users.table} have no Clerk id ({users.key} {', '.join(nameless[:_SHOWN])}"
-                f"{', ...' if len(nameless) > _SHOWN else ''}), and can be nobody's members.",
+                f"{len(nameless)} of {users.table} have no Clerk id ({users.key} {_some(nameless)}), "
+                "and can be nobody's members.",
                 hint="Give them one, or leave them out with --partly. Nothing has been changed.",
             )
         return found
@@ -251,6 +250,10 @@ def _role(held: str | None) -> str:
     return held if held.startswith("org:") else f"org:{held}"
 
 
+def _some(found: list[str]) -> str:
+    return ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+
+
 def _read(path: str) -> dict[str, str]:
     return read_pairs(path) if path and Path(path).exists() else {}
 
@@ -302,7 +305,7 @@ class _Provider:
         missing = [each.org_id for each in wanted if each.org_id and each.org_id not in self._there]
         if missing:
             raise AdoptionRefused(
-                f"Clerk has no organization {', '.join(missing[:_SHOWN])}{', ...' if len(missing) > _SHOWN else ''}.",
+                f"Clerk has no organization {_some(missing)}.",
                 hint="Mend adopt.toml or its file; what stands in neither is made. Nothing has been changed.",
             )
         if not self._dry_run:
@@ -313,10 +316,10 @@ class _Provider:
 
     async def _require_instance(self) -> None:
         self._instance_id = await self._api.instance_id()
-        row = self._connection.execute("select instance_id from tenantry.clerk_instance").fetchone()
-        if row and row[0] != self._instance_id:
+        mirrored = answers.value(self._connection, "select instance_id from tenantry.clerk_instance")
+        if mirrored not in (None, self._instance_id):
             raise WrongInstance(
-                f"CLERK_SECRET_KEY is of instance {self._instance_id}, and this database mirrors {row[0]}.",
+                f"CLERK_SECRET_KEY is of instance {self._instance_id}, and this database mirrors {mirrored}.",
                 hint="Take that instance's key. Nothing has been changed.",
             )
 
@@ -393,8 +396,8 @@ class _Provider:
         joined = 0
         for start in range(0, len(new), _AT_ONCE):
             some = new[start : start + _AT_ONCE]
-            answers = await asyncio.gather(*(self._add_one(path, *one) for one in some), return_exceptions=True)
-            for (user_id, _), answer in zip(some, answers, strict=True):
+            answered = await asyncio.gather(*(self._add_one(path, *one) for one in some), return_exceptions=True)
+            for (user_id, _), answer in zip(some, answered, strict=True):
                 if isinstance(answer, ClerkRefused):
                     outcome.problem = outcome.problem or f"{user_id}: {answer.message}"
                 elif isinstance(answer, BaseException):
@@ -468,8 +471,7 @@ async def _list(api: BackendApi, path: str) -> dict[str, Json]:
 
 def is_recorded(connection: psycopg.Connection[Any]) -> bool:
     """Whether anything was made here."""
-    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.organizations"]).fetchone()
-    return bool(row and row[0])
+    return bool(answers.value(connection, "select to_regclass(%s) is not null", [f"{SCHEMA}.organizations"]))
 
 
 def note(plan: Plan, wanted: Iterable[Wanted], connection: psycopg.Connection[Any]) -> list[str]:

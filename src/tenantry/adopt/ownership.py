@@ -11,12 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tenantry.adopt import handmade
 from tenantry.adopt.catalog import Reference, Schema, Table
 from tenantry.adopt.names import format_target, plain, split
 from tenantry.adopt.plan import Decision, Kind, Plan, Rows, Source
 from tenantry.adopt.references import polymorphic
-from tenantry.adopt.suggestions import suggest
+from tenantry.adopt.suggestions import suggest, suggest_columns
 
 _USERS = re.compile(r"(app_|auth_)?(users?|people|persons?|profiles?|accounts?|members?)")
 _ORGANIZATIONS = re.compile(
@@ -70,7 +69,7 @@ def find_organizations(schema: Schema) -> Source | None:
     source = _find_source(schema, _ORGANIZATIONS, "organization", "")
     if source is None or not source.clerk_id:
         return None
-    return replace(source, columns=handmade.propose_columns(schema.tables[source.table]))
+    return replace(source, columns=suggest_columns(schema.tables[source.table]))
 
 
 def _find_source(schema: Schema, named: re.Pattern[str], holds: str, taken: str) -> Source | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import identity, runner
+from tenantry.adopt import answers, ddl, identity, runner
 from tenantry.adopt.identity import Identity
-from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry
 from tenantry.adopt.runner import Pace
 from tenantry.adopt.step import Step
@@ -25,8 +24,7 @@ def isolate_late(connection: psycopg.Connection[Any], entries: Sequence[Entry], 
 
 
 def _has_late(connection: psycopg.Connection[Any], table: str) -> bool:
-    row = connection.execute(_LATE, {"table": table}).fetchone()
-    return bool(row and row[0])
+    return bool(answers.value(connection, _LATE, {"table": table}))
 
 
 _LATE = """
@@ -45,10 +43,7 @@ def let_go(connection: psycopg.Connection[Any], tables: Mapping[str, Identity], 
 
 
 def _let_go(part: str, table: Identity) -> Step:
-    isolated = f"select from tenantry.table_isolation where relation = {literal(part)}::regclass and mode = 'isolated'"
-    sql = [
-        f"do $$ begin if exists ({isolated}) then perform tenantry.drop_isolation_v1({literal(part)}); end if; end $$"
-    ]
+    sql = [ddl.drop_isolation(part)]
     if table.tenant not in table.columns.values():
         sql.append(f"alter table {part} drop column if exists {table.tenant}")
     return Step("expand", f"let go of {part}", part, "together", tuple(sql), (), "ACCESS EXCLUSIVE", (part,))

@@ -120,6 +120,12 @@ class Plan:
             return self.organizations
         return self.users
 
+    def sources(self, schema: Schema) -> list[tuple[Source, str]]:
+        """Whom the tables name as owners, and what those are: `users`, or the app's own `organizations`."""
+        named = [self.source(schema, each) for each in self.owned if each.tenant == "owner"]
+        known = ((self.users, "users"), (self.organizations, "organizations"))
+        return [(source, kind) for source, kind in known if source and source in named]
+
 
 def restore(told: Mapping[str, Any]) -> Plan:
     """The plan that `asdict` told of, by way of JSON."""
@@ -151,6 +157,12 @@ class TenantColumn:
     key: str
     type: str
     is_new: bool
+
+    @property
+    def current(self) -> str:
+        """In SQL: what such a column holds of the tenant of the transaction, as text; null without one."""
+        setting = "tenantry.tenant_id" if self.key == "id" else "tenantry.org_id"
+        return f"nullif(pg_catalog.current_setting('{setting}', true), '')"
 
 
 def tenant_column(plan: Plan, schema: Schema, decision: Decision) -> TenantColumn:

@@ -1,4 +1,4 @@
-"""What must hold before anything is changed: who may, and whether each user and organization is known to Clerk.
+"""What must hold before anything is changed, such as who may, and whom Clerk knows; and before rows are hidden.
 
 Whatever does not is a sentence; all of them are told at once.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tenantry import mirror
-from tenantry.adopt import handmade, obstacles, verify, waiting
+from tenantry.adopt import answers, handmade, obstacles, verify, waiting
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.config import read_pairs
@@ -67,10 +67,10 @@ def find_owner(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) 
             hint=f"Run `tenantry db migrate --app-role {plain(owner)}`.",
         )
     if not row[1]:
-        name = connection.execute("select quote_ident(current_database())").fetchone()
+        name = answers.value(connection, "select quote_ident(current_database())")
         raise AdoptionRefused(
             f"{owner}, who owns the tables, may not create a schema.",
-            hint=f"Run: grant create on database {name[0] if name else ''} to {owner};",
+            hint=f"Run: grant create on database {name} to {owner};",
         )
     return owner
 
@@ -171,8 +171,7 @@ class _Examiner:
         return Known({**self._known.tenants, **tenants}, (*self._known.given, *given))
 
     def _tenant(self, org_id: str) -> str:
-        row = self._connection.execute("select tenantry.adopt_tenant_v1(%s)::text", [org_id]).fetchone()
-        return str(row[0]) if row else ""
+        return str(answers.value(self._connection, "select tenantry.adopt_tenant_v1(%s)::text", [org_id]))
 
     # --- users and organizations of the app
 
@@ -194,7 +193,7 @@ class _Examiner:
             yield from self._clerk_ids(self._plan.organizations, "organizations")
 
     def _is_used(self, source: Source) -> bool:
-        return any(d.tenant == "owner" and self._plan.source(self._schema, d) == source for d in self._plan.owned)
+        return any(source == named for named, _ in self._plan.sources(self._schema))
 
     def _clerk_ids(self, source: Source, kind: str) -> Iterator[Line]:
         """Clerk's ids of a table's rows, from where they are; only what is in no column has to be given."""
@@ -293,13 +292,13 @@ class _Examiner:
             self.problems.append(f"{where}: {_some(unknown)} not in the mirror. Run `tenantry reconcile`, then again.")
 
     def _count(self, query: str, problem: str, *, rest: bool = True) -> None:
-        row = self._connection.execute(query.encode()).fetchone()
-        if row and row[0] and not (rest and self._plan.rows.rest):
+        count = answers.value(self._connection, query)
+        if count and not (rest and self._plan.rows.rest):
             hint = ", or name who gets the rest." if rest else "."
-            self.problems.append(f"{problem.format(row[0])}. Fill them{hint}")
+            self.problems.append(f"{problem.format(count)}. Fill them{hint}")
 
     def _values(self, query: str) -> list[str]:
-        return [str(row[0]) for row in self._connection.execute(query.encode()).fetchall()]
+        return answers.texts(self._connection, query)
 
 
 def users_by_email(connection: psycopg.Connection[Any], source: Source) -> dict[str, str]:
@@ -323,7 +322,7 @@ def list_values(connection: psycopg.Connection[Any], plan: Plan, schema: Schema)
         return []
     value = value_of(plan.rows, "t")
     query = f"select distinct {value} from {table.name} as t where {value} is not null order by 1 limit {_VALUES}"
-    return [str(row[0]) for row in connection.execute(query.encode()).fetchall()]
+    return answers.texts(connection, query)
 
 
 def _some(found: list[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import move, record
+from tenantry.adopt import answers, move, record
 from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry
 from tenantry.adopt.step import Step
@@ -74,8 +74,7 @@ def _is_at_work(connection: psycopg.Connection[Any]) -> bool:
     query = """
         select exists (select from pg_locks where locktype = 'advisory' and granted and objid = %s and classid = 0
           and database = (select oid from pg_database where datname = current_database()))"""
-    row = connection.execute(query, [record.LOCK]).fetchone()
-    return bool(row and row[0])
+    return bool(answers.value(connection, query, [record.LOCK]))
 
 
 def _sizes(connection: psycopg.Connection[Any], step: Step) -> list[int]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import owners
+from tenantry.adopt import answers, owners
 from tenantry.adopt import plan as plans
 from tenantry.adopt.catalog import SCHEMA
 from tenantry.adopt.identity import Identity
@@ -142,15 +142,14 @@ def exists(connection: psycopg.Connection[Any]) -> bool:
     """Whether a move has begun; anybody may ask, also who may not look into the record."""
     query = """select exists (select from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
       where n.nspname = %s and c.relname = 'steps')"""
-    row = connection.execute(query, [SCHEMA]).fetchone()
-    return bool(row and row[0])
+    return bool(answers.value(connection, query, [SCHEMA]))
 
 
 def owner(connection: psycopg.Connection[Any]) -> str | None:
     """Who makes the move that has begun; None where none has."""
     query = "select quote_ident(pg_get_userbyid(nspowner)) from pg_namespace where nspname = %s"
-    row = connection.execute(query, [SCHEMA]).fetchone()
-    return str(row[0]) if row and exists(connection) else None
+    name = answers.value(connection, query, [SCHEMA])
+    return str(name) if name and exists(connection) else None
 
 
 def note(connection: psycopg.Connection[Any], position: int, state: str, held_ms: float | None = None) -> None:
@@ -181,9 +180,9 @@ def forget(connection: psycopg.Connection[Any]) -> None:
 
 
 def reached(entries: Sequence[Entry]) -> Phase | None:
-    """The last phase all of whose steps are done, and all of those before."""
+    """The last phase all of whose steps are done, and all of those before; None where none has begun."""
     found: Phase | None = None
-    for phase in PHASES:
+    for phase in PHASES if entries else ():
         if not all(entry.state == "done" for entry in entries if entry.step.phase == phase):
             return found
         found = phase
@@ -214,8 +213,7 @@ def _entry(position: int, step: dict[str, Any], *rest: Any) -> Entry:
 
 
 def _takes_lock(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone()
-    return bool(row and row[0])
+    return bool(answers.value(connection, "select pg_try_advisory_lock(%s)", [LOCK]))
 
 
 def _tupled(told: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tenantry.adopt import answers
 from tenantry.adopt.catalog import Reference, Schema, Table
 from tenantry.adopt.names import listing, plain
 from tenantry.adopt.plan import Decision, Plan, reference_of
@@ -20,7 +21,7 @@ def list_problems(connection: psycopg.Connection[Any], schema: Schema, decision:
     if reference is None or kind is None:
         return
     query = f"select count(distinct {kind}) from {table.name} where {reference.columns[0]} is not null"
-    if (kinds := _number(connection, query)) > 1:
+    if (kinds := answers.value(connection, query)) > 1:
         yield (
             f"{reference.columns[0]} refers to one of several tables: {kind} says which, and holds {kinds} values. "
             "Rows of the others would get a tenant by chance: choose another owner."
@@ -33,7 +34,7 @@ def list_notices(connection: psycopg.Connection[Any], plan: Plan, schema: Schema
     if reference is None:
         return
     column = listing(reference.columns)
-    if count := _number(connection, dangling_rows(schema, decision)):
+    if count := answers.value(connection, dangling_rows(schema, decision)):
         fate = "go to the rest" if plan.rows.rest else "need mending, or somebody who gets the rest, before `isolate`"
         yield f"{count} of its rows refer by {column} to no row of {decision.refers_to}, and {fate}."
     indexes = schema.tables[decision.table].indexes
@@ -53,7 +54,7 @@ def dangling_rows(schema: Schema, decision: Decision, where: str = "true") -> st
     reference = _unenforced(schema, decision)
     if reference is None:
         return "select 0"
-    source = f"from {decision.table} as t left join {reference.target} as p on {_matches(reference, 't', 'p')}"
+    source = f"from {decision.table} as t left join {reference.target} as p on {reference.joins('t', 'p')}"
     return f"select count(*) {source} where {dangling(reference, 't', 'p')} and {where}"
 
 
@@ -76,13 +77,3 @@ def polymorphic(table: Table) -> dict[str, str]:
 def _unenforced(schema: Schema, decision: Decision) -> Reference | None:
     reference = reference_of(schema, decision) if decision.refers_to else None
     return None if reference is None or reference.enforced else reference
-
-
-def _matches(reference: Reference, row: str, above: str) -> str:
-    pairs = zip(reference.columns, reference.target_columns, strict=True)
-    return " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
-
-
-def _number(connection: psycopg.Connection[Any], query: str) -> int:
-    row = connection.execute(query.encode()).fetchone()
-    return int(row[0]) if row else 0

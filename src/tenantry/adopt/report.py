@@ -191,10 +191,8 @@ def _switch(connection: psycopg.Connection[Any], table: Table, sql: tuple[str, .
 
 
 def _on(table: str, column: TenantColumn, owner: bool) -> tuple[str, ...]:
-    setting = "tenantry.tenant_id" if column.key == "id" else "tenantry.org_id"
-    current = f"nullif(pg_catalog.current_setting('{setting}', true), '')"
-    enter = f"(select {SCHEMA}.report_enter({literal(table)}, {current}))"
-    mine = f"{column.name} = (select {current}::{column.type})"
+    enter = f"(select {SCHEMA}.report_enter({literal(table)}, {column.current}))"
+    mine = f"{column.name} = (select {column.current}::{column.type})"
 
     def look(kind: str) -> str:
         told = f"case when {column.name} is null then 'unowned' else '{kind}' end"

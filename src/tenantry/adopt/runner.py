@@ -26,8 +26,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tenantry.adopt import identity, record
-from tenantry.adopt.catalog import SCHEMA
+from tenantry.adopt import answers, identity, record
 from tenantry.adopt.identity import Presence
 from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry
@@ -201,8 +200,7 @@ class _Run:
         return identity.look(self._connection, self._tables)
 
     def _is_gone(self, table: str) -> bool:
-        row = self._connection.execute("select to_regclass(%s) is null", [table or "pg_class"]).fetchone()
-        return bool(row and row[0])
+        return bool(answers.value(self._connection, "select to_regclass(%s) is null", [table or "pg_class"]))
 
     @contextmanager
     def _told(self, step: Step) -> Iterator[None]:
@@ -356,8 +354,7 @@ class _Run:
 
     def _is_whole(self, index: str) -> bool:
         query = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
-        row = self._connection.execute(query, [index]).fetchone()
-        return bool(row and row[0])
+        return bool(answers.value(self._connection, query, [index]))
 
     # --- in batches
 
@@ -415,14 +412,12 @@ class _Run:
 
     def _pages(self, leaf: str) -> int:
         query = f"select pg_relation_size({literal(leaf)}) / current_setting('block_size')::bigint"
-        row = self._connection.execute(query.encode()).fetchone()
-        return int(row[0]) if row else 0
+        return int(answers.value(self._connection, query))
 
     def _check(self, step: Step) -> None:
-        row = self._connection.execute(step.sql[0].encode()).fetchone()
-        if row and row[0]:
+        if count := answers.value(self._connection, step.sql[0]):
             raise AdoptionRefused(
-                step.problem.replace("{count}", str(row[0])), hint="What was done before stays: run it again then."
+                step.problem.replace("{count}", str(count)), hint="What was done before stays: run it again then."
             )
 
 
@@ -468,9 +463,9 @@ def prepare(connection: psycopg.Connection[Any], owner: str) -> None:
     try:
         connection.execute(role.encode())
     except psycopg.errors.InsufficientPrivilege:
-        login = connection.execute("select quote_ident(session_user)").fetchone() or ("",)
+        login = answers.value(connection, "select quote_ident(session_user)")
         raise AdoptionRefused(
-            f"A move is made as the owner of the tables, {owner}, and this login is {login[0]}.",
+            f"A move is made as the owner of the tables, {owner}, and this login is {login}.",
             hint=f"Log in as {owner}.",
         ) from None
     for statement in settings:
@@ -488,6 +483,3 @@ def preparations(owner: str) -> tuple[str, ...]:
         "set client_min_messages = warning",
         "set default_tablespace = ''",  # what is made without one goes where the database is
     )
-
-
-__all__ = ["SCHEMA", "Pace", "Watcher", "apply", "prepare", "undo"]

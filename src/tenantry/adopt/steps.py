@@ -16,13 +16,11 @@ Everything but contract is undone exactly. A statement that may be run again doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tenantry.adopt import grants, handmade, owners
-from tenantry.adopt.catalog import Reference, Schema
+from tenantry.adopt.catalog import Schema
 from tenantry.adopt.keys import Keys
 from tenantry.adopt.names import split
-from tenantry.adopt.plan import Decision, Plan, Source, TenantColumn, sort, tenant_column
+from tenantry.adopt.plan import Decision, Plan, Source, sort
 from tenantry.adopt.step import Known, Step
 from tenantry.adopt.transition import Transition
 
@@ -31,7 +29,7 @@ def build(plan: Plan, schema: Schema, known: Known) -> tuple[Step, ...]:
     """All steps of a plan that `plan.check` found nothing wrong with."""
     transitions = list_transitions(plan, schema, known)
     shares = [decision for decision in plan.decisions if decision.tenant == "shared"]
-    sources = list_sources(plan, transitions)
+    sources = plan.sources(schema)
     steps = [owners.make_place(known)]
     steps += [owners.make_mapping(plan, schema, source, kind) for source, kind in sources]
     for each in transitions:
@@ -67,12 +65,6 @@ def list_transitions(plan: Plan, schema: Schema, known: Known) -> list[Transitio
     return [Transition(plan, schema, known, decision) for decision in sort(plan, schema)]
 
 
-def list_sources(plan: Plan, transitions: list[Transition]) -> list[tuple[Source, str]]:
-    """Whom the tables name as owners: users, or the app's own organizations."""
-    known = [(plan.users, "users"), (plan.organizations, "organizations")]
-    return [(source, kind) for source, kind in known if source and any(_names(each, source) for each in transitions)]
-
-
 def _names(transition: Transition, source: Source) -> bool:
     return transition.decision.tenant == "owner" and transition.source == source
 
@@ -87,20 +79,6 @@ def kept(plan: Plan, schema: Schema) -> set[tuple[str, str]]:
         found |= {("TC12", decision.table)}  # a matter of speed: the app's own indexes are left as they are
         found |= {("TC25", decision.table)}
     return found | {("TC09", decision.table) for decision in plan.decisions if decision.tenant == "shared"}
-
-
-def references_between(plan: Plan, schema: Schema) -> Iterator[tuple[str, TenantColumn, Reference, TenantColumn]]:
-    """Every foreign key between tables that get a tenant: table, its tenant's column, the key, the target's column."""
-    for decision in plan.owned:
-        for reference in schema.tables[decision.table].references:
-            target = plan.of(reference.target)
-            if target is not None and target.is_owned:
-                yield (
-                    decision.table,
-                    tenant_column(plan, schema, decision),
-                    reference,
-                    tenant_column(plan, schema, target),
-                )
 
 
 def _open(schema: Schema, transitions: list[Transition], shares: list[Decision]) -> list[Step]:

@@ -1,10 +1,14 @@
-"""What columns could refer to, by their names and types, where no foreign key says: choices for a person, no more."""
+"""What columns could mean by their names and types: what they refer to, what of an organization they hold.
+
+Choices for a person, no more.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from tenantry.adopt.catalog import Reference, Schema, Table
+from tenantry.adopt.catalog import Column, Reference, Schema, Table
 from tenantry.adopt.names import plain
 from tenantry.adopt.plan import Source, are_comparable
 from tenantry.adopt.references import polymorphic
@@ -39,3 +43,33 @@ def _named_by(schema: Schema, column: str, users: Source | None) -> list[Table]:
     if found or users is None or not _NAMES_USER.fullmatch(column):
         return found
     return [schema.tables[users.table]] if users.table in schema.tables else []
+
+
+# --- organizations ----------------------------------------------------------------------------------------------------
+
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "name": ("name", "organizationname", "orgname", "companyname", "displayname", "title"),
+    "slug": ("slug", "orgslug", "organizationslug"),
+    "image_url": ("imageurl", "logourl", "avatarurl", "image", "logo"),
+    "created_at": ("createdat",),
+    "updated_at": ("updatedat",),
+    "deleted_at": ("deletedat", "endedat", "isdeleted", "deleted"),
+}
+"""What of an organization can be copied, and what columns for it are called, without `_` and capitals."""
+
+
+def suggest_columns(table: Table) -> Mapping[str, str]:
+    """What is copied into which column, by names and types; when it was made, where a row cannot do without."""
+    found = {}
+    for what, names in _NAMES.items():
+        fitting = {plain(c.name).lower().replace("_", ""): c for c in table.columns if _fits(what, c)}
+        column = next((fitting[name] for name in names if name in fitting), None)
+        if column is not None and (what != "created_at" or column.not_null):
+            found[what] = column.name
+    return found
+
+
+def _fits(what: str, column: Column) -> bool:
+    if what in ("created_at", "updated_at", "deleted_at"):
+        return column.type.startswith("timestamp") or (what == "deleted_at" and column.type == "boolean")
+    return column.type == "text" or column.type.startswith("character varying")

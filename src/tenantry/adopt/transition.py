@@ -68,17 +68,13 @@ class Transition:
 
     def _current(self) -> str:
         """The tenant of the transaction, for an app that sets one already; else null."""
-        setting = "tenantry.tenant_id" if self.column.key == "id" else "tenantry.org_id"
-        return f"nullif(pg_catalog.current_setting('{setting}', true), '')::{self.column.type}"
+        return f"{self.column.current}::{self.column.type}"
 
     def _derived(self, row: str) -> str:
         """The tenant that a row's owner has."""
         if self.decision.tenant == "reference":
             reference, parent = self._parent()
-            on = " and ".join(
-                f"p.{theirs} = {row}.{ours}"
-                for ours, theirs in zip(reference.columns, reference.target_columns, strict=True)
-            )
+            on = reference.joins(row, "p")
             # The lock is the one that a foreign key takes: meanwhile the row goes to no other tenant.
             return f"(select p.{parent.column.name} from {reference.target} as p where {on} for key share)"
         source, kind = self._owner()
@@ -135,8 +131,7 @@ class Transition:
         column, table = self.column.name, self.table.name
         updates = []
         for follower, reference in followers:
-            pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"t.{ours} = new.{theirs}" for ours, theirs in pairs)
+            on = reference.joins("t", "new")
             updates.append(
                 f"  update {follower.table.name} as t set {follower.column.name} = new.{column}\n"
                 f"  where {on} and t.{follower.column.name} is distinct from new.{column};"
@@ -184,10 +179,9 @@ class Transition:
         column = self.column.name
         if self.decision.tenant == "reference":
             reference, parent = self._parent()
-            pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"p.{theirs} = t.{ours}" for ours, theirs in pairs)
             found = f"p.{parent.column.name}"
-            return f"{column} = {found}", f"\nfrom {reference.target} as p", f" and {on} and {found} is not null"
+            on = f" and {reference.joins('t', 'p')} and {found} is not null"
+            return f"{column} = {found}", f"\nfrom {reference.target} as p", on
         _, kind = self._owner()
         found = f"coalesce(m.tenant_id, {owners.rest()})"
         on = f" and m.key = t.{self.decision.column[0]} and {found} is not null"
@@ -224,8 +218,12 @@ class Transition:
             lock="ROW EXCLUSIVE",
             rows=self.table.rows,
             leaves=self.leaves,
-            quiet=bool(self.table.triggers) and not self.decision.triggers,
+            quiet=self._is_quiet(),
         )
+
+    def _is_quiet(self) -> bool:
+        """Whether the app's own triggers are kept from running for the move's updates."""
+        return bool(self.table.triggers) and not self.decision.triggers
 
     # what came since
 
@@ -242,8 +240,7 @@ class Transition:
         joins, each, above = [], self, 0
         while each.decision.tenant == "reference":
             reference, parent = each._parent()
-            pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"t{above + 1}.{theirs} = t{above}.{ours}" for ours, theirs in pairs)
+            on = reference.joins(f"t{above}", f"t{above + 1}")
             joins.append(f"join {reference.target} as t{above + 1} on {on}")
             each, above = parent, above + 1
         if each.decision.tenant != "owner":
@@ -288,10 +285,7 @@ class Transition:
         if found and found.not_null:
             return
         if self.column.is_new and self.decision.tenant != "organization":
-            sets, source, on = self._matching()
-            sql = (f"update {table} as t set {sets}{source}\nwhere t.{column} is null{on}",)
-            yield Step("isolate", f"fill what is left of {table}", table, "together", sql, lock="ROW EXCLUSIVE",
-                       quiet=bool(self.table.triggers) and not self.decision.triggers)  # fmt: skip
+            yield self._fill_what_is_left()
         yield Step(
             "isolate",
             f"see that every row of {table} has a tenant",
@@ -302,7 +296,18 @@ class Transition:
             'or name in adopt.toml who gets them: rest = "org_..." in [rows].',
             rows=self.table.rows,
         )
-        name = self._not_null_name()
+        yield from self._set_not_null()
+
+    def _fill_what_is_left(self) -> Step:
+        table = self.table.name
+        sets, source, on = self._matching()
+        sql = (f"update {table} as t set {sets}{source}\nwhere t.{self.column.name} is null{on}",)
+        name = f"fill what is left of {table}"
+        return Step("isolate", name, table, "together", sql, lock="ROW EXCLUSIVE", quiet=self._is_quiet())
+
+    def _set_not_null(self) -> Iterator[Step]:
+        """By way of a check, which is validated while the app goes on."""
+        table, column, name = self.table.name, self.column.name, self._not_null_name()
         add = f"alter table {table} add constraint {name} check ({column} is not null) not valid"
         drop = self._drop_not_null_check()
         yield Step(
@@ -356,9 +361,7 @@ class Transition:
         told["check"] = "later"
         sql = (f"select tenantry.isolate_table_v1({literal(table)}, {literal(json.dumps(told))})",)
         undo = [
-            "do $$ begin if exists (select from tenantry.table_isolation\n"
-            f"  where relation = {literal(table)}::regclass and mode = 'isolated') then\n"
-            f"  perform tenantry.drop_isolation_v1({literal(table)}); end if; end $$",
+            ddl.drop_isolation(table),
             *self._restore_default(),
             *grants.restore(self.table),
             *grants.opened(self.table, "write"),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenantry import schema as schemas
-from tenantry.adopt import drift, identity, record, references, steps, waiting
-from tenantry.adopt.catalog import Schema
+from tenantry.adopt import answers, drift, identity, record, references, steps, waiting
+from tenantry.adopt.catalog import Reference, Schema
 from tenantry.adopt.identity import Identity
 from tenantry.adopt.names import listing, literal, plain, split
 from tenantry.adopt.plan import Decision, Plan, Source, parent_of, reference_of, sort, tenant_column
@@ -119,7 +119,7 @@ def find_unsettled(connection: psycopg.Connection[Any], plan: Plan, schema: Sche
 
 
 def differing(plan: Plan, schema: Schema, known: Known) -> Iterator[tuple[str, str]]:
-    """By table the query that counts, across tenants, what `find_differing` finds."""
+    """By table the query that counts, across tenants, what `find_unsettled` finds of kind `tenant`."""
     for decision in sort(plan, schema):
         found = tenant_column(plan, schema, decision).is_new and not schema.tables[decision.table].isolation
         if found and not _is_of_one(plan, schema, decision.table):
@@ -250,8 +250,7 @@ class _Derivation:
         reference = reference_of(self._schema, decision)
         above = f"t{int(row[1:]) + 1}"
         if parent is not None and reference is not None:
-            pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
+            on = reference.joins(row, above)
             joins, expected, dangling = self._follow(parent, above, key)
             if not reference.enforced:
                 dangling.append(references.dangling(reference, row, above))
@@ -297,13 +296,12 @@ def _resolve(clerk_id: str, *, across: bool) -> str:
 
 
 def _of_references(rows: _Rows, plan: Plan, schema: Schema) -> Iterator[Finding]:
-    for table, ours, reference, theirs in steps.references_between(plan, schema):
-        decision = plan.of(table)
-        if decision and reference.name in decision.keep:
+    for decision, reference, target in _references_between(plan, schema):
+        if reference.name in decision.keep:
             continue
-        pairs = zip(reference.columns, reference.target_columns, strict=True)
-        on = " and ".join(f"p.{there} = t.{here}" for here, there in pairs)
-        query = f"select count(*) from {table} as t join {reference.target} as p on {on}"
+        table = decision.table
+        ours, theirs = tenant_column(plan, schema, decision), tenant_column(plan, schema, target)
+        query = f"select count(*) from {table} as t join {reference.target} as p on {reference.joins('t', 'p')}"
         stored = {ours.key: f"t.{ours.name}", theirs.key: f"p.{theirs.name}"}
         if ours.key == theirs.key:
             query += f" where t.{ours.name} <> p.{theirs.name}"
@@ -317,6 +315,15 @@ def _of_references(rows: _Rows, plan: Plan, schema: Schema) -> Iterator[Finding]
         if crossing := rows.number(query):
             told = f"{crossing} rows refer to another tenant's row of {reference.target} ({reference.name})."
             yield Finding("crossing", table, told)
+
+
+def _references_between(plan: Plan, schema: Schema) -> Iterator[tuple[Decision, Reference, Decision]]:
+    """Every reference between tables that get a tenant."""
+    for decision in plan.owned:
+        for reference in schema.tables[decision.table].references:
+            target = plan.of(reference.target)
+            if target is not None and target.is_owned:
+                yield decision, reference, target
 
 
 def _of_isolation(connection: psycopg.Connection[Any], plan: Plan, schema: Schema) -> Iterator[Finding]:
@@ -369,8 +376,7 @@ class _Rows:
     def __init__(self, connection: psycopg.Connection[Any], tables: Sequence[str], told: Told) -> None:
         self._connection = connection
         self._told = told
-        opened = connection.execute(_OPENED, [list(tables)]).fetchone()
-        self.across = bool(opened and opened[0])
+        self.across = bool(answers.value(connection, _OPENED, [list(tables)]))
 
     def number(self, query: str) -> int:
         found = self._read(query)
@@ -383,15 +389,13 @@ class _Rows:
             told = self._connection.execute(first.encode()).fetchone() if first else None
             if self.across:
                 self._connection.execute("select tenantry.bypass_tenant_v1('adopt verify')")
-            rows = [self._connection.execute(query.encode()).fetchone() for query in queries]
-        return told or (), [int(row[0]) if row else 0 for row in rows]
+            return told or (), [int(answers.value(self._connection, query)) for query in queries]
 
     def sum(self, table: str, columns: list[str]) -> tuple[int, str]:
         """How many rows there are, and a checksum, whatever their order: by ranges of pages. While the app writes, a
         row that moves from one range to another is counted twice, or not at all."""
         summed = add_up(table, columns)
-        size = self._connection.execute(_SIZE, [table, table]).fetchone()
-        pages, number, checksum = int(size[0]) if size else 0, 0, 0
+        pages, number, checksum = int(answers.value(self._connection, _SIZE, [table, table])), 0, 0
         for first in range(0, max(pages, 1), PAGES):
             last = first + PAGES
             ends = [f"t.ctid >= '({first},0)'::tid"] if first else []

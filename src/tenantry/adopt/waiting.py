@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import steps
+from tenantry.adopt import answers, steps
 from tenantry.adopt.catalog import SCHEMA, Schema
 from tenantry.adopt.names import literal
 from tenantry.adopt.plan import Plan, Source, value_of
@@ -50,13 +50,12 @@ def list_unnamed(
 ) -> list[tuple[str, str]]:
     """Users, or organizations of the app, of whom nobody knows yet where their rows go: their table, and a sentence.
     `added` is what the plan says by now, and nobody has done anything with."""
-    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.given"]).fetchone()
-    if plan.rows.rest or not is_open(plan, schema) or not (row and row[0]):
+    known = answers.value(connection, "select to_regclass(%s) is not null", [f"{SCHEMA}.given"])
+    if plan.rows.rest or not is_open(plan, schema) or not known:
         return []
-    sources = steps.list_sources(plan, steps.list_transitions(plan, schema, Known()))
     return [
         (source.table, f"{told} Their rows wait.")
-        for source, kind in sources
+        for source, kind in plan.sources(schema)
         if source.table in schema.tables
         for told in _Teller(connection, plan, added).tell(source, kind)
     ]
@@ -82,9 +81,8 @@ class _Teller:
 
     def _missing(self, source: Source, column: str, told: str) -> Iterator[str]:
         query = f"select count(*) from {source.table} where {column} is null"
-        row = self._connection.execute(query.encode()).fetchone()
-        if row and row[0]:
-            yield f"Of {row[0]} rows {told}: fill it."
+        if none := answers.value(self._connection, query):
+            yield f"Of {none} rows {told}: fill it."
 
     def _unnamed(self, source: Source) -> Iterator[str]:
         found = self._not_given("values", value_of(self._plan.rows, "t"), source)
@@ -104,8 +102,7 @@ class _Teller:
             f"select distinct {value} from {source.table} as t where {value} is not null and not exists"
             f" (select from {SCHEMA}.given as g where g.kind = {literal(kind)} and g.key = {value}) order by 1"
         )
-        found = [str(row[0]) for row in self._connection.execute(query.encode()).fetchall()]
-        return [each for each in found if (kind, each) not in self._added]
+        return [each for each in answers.texts(self._connection, query) if (kind, each) not in self._added]
 
 
 def tell_added(added: Sequence[Line]) -> Iterator[str]:

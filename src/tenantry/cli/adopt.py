@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Move an app's tables behind tenant isolation while it keeps serving.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Option("--file", help="The plan.")]
-_FILE = Path("adopt.toml")
+FILE = Path("adopt.toml")
 
 
 @app.command()
@@ -53,7 +53,7 @@ def plan(
         bool, typer.Option("--steps", help="Print what each step will take, not only each phase.")
     ] = False,
     svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw who owns whom into this file.")] = None,
-    file: File = _FILE,
+    file: File = FILE,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -120,7 +120,7 @@ def apply(
     no_checksums: Annotated[
         bool, typer.Option("--no-checksums", help="Begin without reading all rows; `verify` cannot compare them then.")
     ] = False,
-    file: File = _FILE,
+    file: File = FILE,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -213,7 +213,7 @@ def verify(
     still: Annotated[
         bool, typer.Option("--still", help="The app writes nothing: any difference is a finding.")
     ] = False,
-    file: File = _FILE,
+    file: File = FILE,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:

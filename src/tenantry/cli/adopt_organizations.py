@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tenantry.cli.adopt import FILE, File
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect
 
@@ -30,7 +30,7 @@ def organizations(
         int | None, typer.Option(min=0, help="How many members a new one may have, 0 for any; else Clerk decides.")
     ] = None,
     partly: Annotated[bool, typer.Option("--partly", help="Leave out users without a Clerk id.")] = False,
-    file: Annotated[Path, typer.Option("--file", help="The plan.")] = Path("adopt.toml"),
+    file: File = FILE,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tenantry.cli.adopt import FILE, File
 from tenantry.cli.db import DatabaseUrl, Json
 from tenantry.database import connect
 
@@ -24,7 +24,7 @@ def report(
         bool, typer.Option("--slow", help="Watch tables too whose indexes of expressions are of no use meanwhile.")
     ] = False,
     off: Annotated[bool, typer.Option("--off", help="Take away what a killed watcher left.")] = False,
-    file: Annotated[Path, typer.Option("--file", help="The plan.")] = Path("adopt.toml"),
+    file: File = FILE,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:

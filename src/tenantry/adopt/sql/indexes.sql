@@ -26,7 +26,5 @@ select c.oid, quote_ident(i.relname),
 from pg_index as x join pg_class as i on i.oid = x.indexrelid join pg_am as m on m.oid = i.relam
 join pg_class as c on c.oid = x.indrelid join pg_namespace as n on n.oid = c.relnamespace
 left join pg_constraint as k on k.conindid = x.indexrelid and k.conrelid = c.oid and k.contype in ('p', 'u', 'x')
-where c.relkind in ('r', 'p') and 
-  n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt') and n.nspname !~ '^pg_(toast|temp)'
-  and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+where c.relkind in ('r', 'p') and {app}
 order by 1, 2

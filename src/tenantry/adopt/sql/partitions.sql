@@ -5,7 +5,5 @@ select c.oid, format('%I.%I', pn.nspname, p.relname),
    from aclexplode(coalesce(p.relacl, acldefault('r', p.relowner))) as g)
 from pg_inherits as h join pg_class as c on c.oid = h.inhparent join pg_namespace as n on n.oid = c.relnamespace
 join pg_class as p on p.oid = h.inhrelid join pg_namespace as pn on pn.oid = p.relnamespace
-where c.relkind = 'p' and 
-  n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt') and n.nspname !~ '^pg_(toast|temp)'
-  and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+where c.relkind = 'p' and {app}
 order by 1, 2

@@ -13,7 +13,5 @@ join pg_class as c on c.oid = k.conrelid join pg_namespace as n on n.oid = c.rel
 join pg_class as t on t.oid = k.confrelid join pg_namespace as tn on tn.oid = t.relnamespace
 cross join lateral tenantry.columns_of(k.conrelid, k.conkey) as s
 cross join lateral tenantry.columns_of(k.confrelid, k.confkey) as d
-where k.contype = 'f' and k.conparentid = 0 and tn.nspname <> 'tenantry' and 
-  n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt') and n.nspname !~ '^pg_(toast|temp)'
-  and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+where k.contype = 'f' and k.conparentid = 0 and tn.nspname <> 'tenantry' and {app}
 order by 1, 2

@@ -1,4 +1,5 @@
--- The app's tables, partitioned ones as one, without foreign ones, whose rows are elsewhere; `refusal` says why no tenant can be given to the rows of one.
+-- The app's tables, partitioned ones as one, without foreign ones, whose rows are elsewhere; `refusal` says why no tenant
+-- can be given to the rows of one.
 select c.oid, format('%I.%I', n.nspname, c.relname), quote_ident(pg_get_userbyid(c.relowner)),
   case when s.rows >= 0 then s.rows else s.bytes / 100 end, s.bytes, c.relkind::text,
   case when c.relrowsecurity and t.relation is null and c.relforcerowsecurity then 'row level security is forced on it by somebody else'
@@ -20,8 +21,6 @@ left join tenantry.table_isolation as t on t.relation = c.oid
 cross join lateral (
   select coalesce(sum(case when l.reltuples < 0 then null else l.reltuples end), -1)::bigint as rows, coalesce(sum(pg_table_size(l.oid)), 0)::bigint as bytes
   from pg_class as l where l.oid = c.oid and c.relkind <> 'p' or l.oid in (select h.inhrelid from pg_inherits as h where h.inhparent = c.oid)) as s
-where c.relkind in ('r', 'p') and not c.relispartition and 
-  n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt') and n.nspname !~ '^pg_(toast|temp)'
-  and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+where c.relkind in ('r', 'p') and not c.relispartition and {app}
   and not c.relname in ('alembic_version', '_prisma_migrations', '__drizzle_migrations', 'schema_migrations', 'django_migrations')
 order by 2

@@ -1,7 +1,5 @@
 -- Their triggers that an UPDATE of any column fires.
 select c.oid, quote_ident(t.tgname)
 from pg_trigger as t join pg_class as c on c.oid = t.tgrelid join pg_namespace as n on n.oid = c.relnamespace
-where not t.tgisinternal and t.tgenabled <> 'D' and t.tgtype & 16 <> 0 and t.tgattr = '' and t.tgname !~ 'tenantry_adopt' and 
-  n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt') and n.nspname !~ '^pg_(toast|temp)'
-  and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+where not t.tgisinternal and t.tgenabled <> 'D' and t.tgtype & 16 <> 0 and t.tgattr = '' and t.tgname !~ 'tenantry_adopt' and {app}
 order by 1, 2

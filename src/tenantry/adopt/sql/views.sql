@@ -9,7 +9,5 @@ cross join lateral (
   select array_agg(format('%I.%I', tn.nspname, t.relname) order by t.oid) from pg_class as t join pg_namespace as tn on tn.oid = t.relnamespace
   where t.relkind in ('r', 'p') and c.oid = any (tenantry.views_of(t.oid)::oid[])
     and t.oid in (select x.refobjid from pg_depend as x where x.refclassid = 'pg_class'::regclass and x.classid = 'pg_rewrite'::regclass)) as r(names)
-where c.relkind = 'v' and r.names is not null and 
-  n.nspname not in ('pg_catalog', 'information_schema', 'tenantry', 'tenantry_adopt') and n.nspname !~ '^pg_(toast|temp)'
-  and not exists (select from pg_depend as d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+where c.relkind = 'v' and r.names is not null and {app}
 order by 1
