@@ -136,7 +136,7 @@ class Transition:
         updates = []
         for follower, reference in followers:
             pairs = zip(reference.columns, reference.target_columns, strict=True)
-            on = " and ".join(f"t.{ours} = new.{theirs}" for ours, theirs in pairs)
+            on = " and ".join(f"t.{ours} operator(pg_catalog.=) new.{theirs}" for ours, theirs in pairs)
             updates.append(
                 f"  update {follower.table.name} as t set {follower.column.name} = new.{column}\n"
                 f"  where {on} and t.{follower.column.name} is distinct from new.{column};"
@@ -144,7 +144,7 @@ class Transition:
         body = "begin\n" + "\n".join(updates) + "\n  return null;\nend"
         filled = f"old.{column} is not null and " if self.column.is_new else ""  # by the backfill, which fills them too
         sql = (
-            ddl.function(self._follow, body),
+            ddl.function(self._follow, body, spaces=self._spaces(followers)),
             f'create or replace trigger "A_tenantry_adopt_follow" after update on {table}\n'
             f"  for each row when ({filled}old.{column} is distinct from new.{column})\n"
             f"  execute function {self._follow}()",
@@ -161,6 +161,15 @@ class Transition:
             "SHARE ROW EXCLUSIVE",
             self.leaves,
         )
+
+    def _spaces(self, followers: list[tuple[Transition, Reference]]) -> list[str]:
+        """Where triggers of the rows that follow look for what they name, which others could not put there: in the
+        schemas of their tables, and in the public one."""
+        spaces = [split(each.table.name)[0] for each, _ in followers] + [self._name[0]]
+        public = self.schema.namespaces.get("public", ())
+        if public and not any((each.grantee, each.privilege) == ("public", "create") for each in public):
+            spaces.append("public")
+        return list(dict.fromkeys(spaces))
 
     def _drop_follow(self) -> list[str]:
         return [
@@ -224,8 +233,13 @@ class Transition:
             lock="ROW EXCLUSIVE",
             rows=self.table.rows,
             leaves=self.leaves,
-            quiet=bool(self.table.triggers) and not self.decision.triggers,
+            quiet=self._is_quiet(),
         )
+
+    def _is_quiet(self) -> bool:
+        """Whether triggers of the app's are not to run, also those of rows that follow."""
+        of_its_own = bool(self.table.triggers) and not self.decision.triggers
+        return of_its_own or any(follower._is_quiet() for follower, _ in self._followers())
 
     # what came since
 
@@ -291,7 +305,7 @@ class Transition:
             sets, source, on = self._matching()
             sql = (f"update {table} as t set {sets}{source}\nwhere t.{column} is null{on}",)
             yield Step("isolate", f"fill what is left of {table}", table, "together", sql, lock="ROW EXCLUSIVE",
-                       quiet=bool(self.table.triggers) and not self.decision.triggers)  # fmt: skip
+                       quiet=self._is_quiet())  # fmt: skip
         yield Step(
             "isolate",
             f"see that every row of {table} has a tenant",
