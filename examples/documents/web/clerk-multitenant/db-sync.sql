@@ -2408,7 +2408,10 @@ $$;
 create or replace function tenantry.hold_tenants(relation regclass)
 returns void language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
 begin
-  perform tenantry.refuse_stranger(relation);
+  perform tenantry.refuse_stranger(c.oid) from pg_class as c where c.oid = relation;
+  if not found then  -- of a table that is gone nobody has a key to make
+    return;
+  end if;
   lock table tenantry.tenants in access exclusive mode;
 end
 $$;
@@ -5887,7 +5890,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 a9bd4b3905f8b24b7293d873b2ad25134554a2eed9d1ddd26175b2b9dbfc1385';
+comment on table tenantry.migrations is 'functions 0.1.0 9318b2b59931fb97cadd383c1aa69b543df249b9a5b82888a2d7d51573ddd643';
 reset role;
 set local check_function_bodies = on;
 commit;

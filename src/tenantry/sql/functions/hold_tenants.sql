@@ -5,7 +5,10 @@
 create or replace function tenantry.hold_tenants(relation regclass)
 returns void language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
 begin
-  perform tenantry.refuse_stranger(relation);
+  perform tenantry.refuse_stranger(c.oid) from pg_class as c where c.oid = relation;
+  if not found then  -- of a table that is gone nobody has a key to make
+    return;
+  end if;
   lock table tenantry.tenants in access exclusive mode;
 end
 $$;
