@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -560,3 +560,39 @@ def test_another_login_is_told_who_may(publishing: World) -> None:
             assert state(database) == before
         finally:
             run(superuser, f"drop role {stranger}")
+
+
+# Locks that a step would want more of
+
+
+@pytest.mark.parametrize(
+    ("step", "target"),
+    [("join events_tenant_id_fkey", "tenantry.tenants"), ("join events_project_id_fkey_of", "public.projects")],
+)
+def test_who_has_read_what_a_partitioned_table_refers_to_may_write_it_while_its_key_joins(
+    tracker: World, step: str, target: str
+) -> None:
+    """A step that had a lock and wanted more of it would be half of a deadlock, which PostgreSQL sees at once."""
+    tracker.apply("backfill")
+    with (
+        tracker.database.connect(SUPERUSER, autocommit=False) as app,
+        tracker.database.connect(SUPERUSER) as watch,
+    ):
+        reads = Meanwhile(step=step, do=lambda: run(app, f"select from {target} limit 1"))
+        patient = replace(PACE, lock_ms=900)
+        thread = threading.Thread(target=tracker.apply, args=("constrain", reads, patient), daemon=True)
+        thread.start()
+        waits = (
+            f"select exists (select from pg_locks where relation = '{target}'::regclass and not granted"
+            " and mode = 'AccessExclusiveLock')"
+        )
+        give_up = time.monotonic() + 60
+        while not read(watch, waits):
+            assert time.monotonic() < give_up
+            assert thread.is_alive()
+            time.sleep(0.005)
+        run(app, "set local lock_timeout = '30s'", f"lock table {target} in row exclusive mode")
+        app.commit()
+        thread.join(60)
+        assert not thread.is_alive()
+    assert tracker.findings() == []

@@ -76,6 +76,27 @@ def test_rows_of_a_statement_are_whole_rows_too() -> None:
     assert function(source, named=("others",)).copies(ARTICLES) is None
 
 
+@pytest.mark.parametrize("query", ["(select * from gone)", "select now(), g.* from gone as g join users on true"])
+def test_rows_of_a_statement_may_be_called_otherwise(query: str) -> None:
+    source = f"begin insert into history {query}; return null; end"
+    assert function(source, named=("gone",)).copies(ARTICLES) == ("history", "gone")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "(id) select id from (select * from gone except select * from came) as differing",
+        "select count(*), g.words * 2 from gone as g",
+        "select g.id, u.name from gone as g join (select * from users) as u on u.id = g.author_id",
+        "select u.* from users as u join gone as g on g.author_id = u.id",
+        "(what) select to_jsonb(g.*) from gone as g",
+    ],
+)
+def test_who_takes_only_some_columns_of_the_rows_of_a_statement_is_in_nobodys_way(query: str) -> None:
+    source = f"begin insert into history {query}; return null; end"
+    assert function(source, named=("gone", "came")).copies(ARTICLES) is None
+
+
 INSERTS = "inserts whole rows of it"
 RETURNS = "returns whole rows of it as columns of its own"
 

@@ -291,3 +291,43 @@ def test_what_a_column_could_refer_to_by_its_name_is_a_choice_and_no_guess(blog:
     assert why["public.comments"].reason == (
         "no foreign key says whose its rows are; by name and type could article_id of public.articles (id)"
     )
+
+
+def test_the_apps_own_triggers_find_what_they_name_when_rows_follow(blog: World) -> None:
+    """They run within a function of the move, which has a search path of its own."""
+    database = blog.database
+    with database.connect(OWNER) as owner:
+        run(
+            owner,
+            "create table history (what jsonb)",
+            "create function remember() returns trigger language plpgsql as"
+            " $$ begin insert into history values (to_jsonb(new)); return new; end $$",
+            "create trigger remember after update on comments for each row execute function remember()",
+        )
+    world = blog.with_plan(replace(COMMENTS, triggers="fire"), Decision("public.history", "shared", mode="write"))
+    world.apply("constrain")
+    with database.connect(APP) as app:
+        run(app, "update articles set author_id = 2 where id = 2")
+    assert world.findings(still=False) == []
+
+
+def test_triggers_of_rows_that_follow_are_kept_quiet_too(blog: World) -> None:
+    database = blog.database
+    with database.connect(SUPERUSER) as superuser:
+        run(superuser, f"grant set on parameter session_replication_role to {OWNER}")
+    try:
+        with database.connect(OWNER) as owner:
+            run(
+                owner,
+                "create function loud() returns trigger language plpgsql as $$ begin raise 'ran'; end $$",
+                "create trigger loud before update on comments for each row execute function loud()",
+            )
+        blog.apply("constrain")
+        worlds.mirror_users(database, ["user_3"])
+        with database.connect(APP) as app:
+            run(app, "update users set clerk_id = 'user_3' where id = 1")
+        blog.apply("constrain")
+        assert blog.findings(still=False) == []
+    finally:
+        with database.connect(SUPERUSER) as superuser:
+            run(superuser, f"revoke set on parameter session_replication_role from {OWNER}")

@@ -107,10 +107,10 @@ class Reference:
     comment: str = ""
     enforced: bool = True
 
-    def joins(self, row: str, above: str) -> str:
+    def joins(self, row: str, above: str, equal: str = "=") -> str:
         """In SQL: whether `row` refers to the row `above`."""
         pairs = zip(self.columns, self.target_columns, strict=True)
-        return " and ".join(f"{above}.{theirs} = {row}.{ours}" for ours, theirs in pairs)
+        return " and ".join(f"{above}.{theirs} {equal} {row}.{ours}" for ours, theirs in pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tenantry.adopt.catalog import Index, Reference
 from tenantry.adopt.names import listing, literal, plain
 
 
-def function(name: str, body: str, *settings: str) -> str:
-    """Definer: the app's logins may neither call nor read what the move keeps. `settings` are in force in it."""
+def function(name: str, body: str, *settings: str, spaces: Iterable[str] = ()) -> str:
+    """Definer: the app's logins may neither call nor read what the move keeps. `settings` are in force in it. `spaces`
+    are the schemas in which triggers of the app that it sets off find what they name."""
     also = "".join(f" set {setting}" for setting in settings)
+    path = ", ".join(["pg_catalog", *spaces, "pg_temp"])
     return (
         f"create or replace function {name}() returns trigger language plpgsql security definer\n"
-        f"set search_path = pg_catalog, pg_temp{also} as $$\n{body}\n$$"
+        f"set search_path = {path}{also} as $$\n{body}\n$$"
     )
 
 

@@ -62,7 +62,7 @@ class Function:
             rest = statement[found.end() :]
             stars = list(_stars(rest))
             row = next((star for star in stars if star in ("new", "old")), "")
-            row = row or next((name for name in self.named if stars and _has(rest, name)), "")
+            row = row or next((name for name in self.named if _takes(rest, name)), "")
             if row:
                 return found["target"], row
         return None
@@ -165,6 +165,18 @@ def _stars(statement: str) -> Iterator[str]:
         before, after = statement[: found.start()], statement[found.end() :]
         if _BEFORE_ITEM.search(before) and not _COMPARED.match(after) and not _is_argument(before):
             yield (found["row"] or found["name"] or "").lower()
+
+
+def _takes(query: str, name: str) -> bool:
+    """Whether what is inserted has all columns of the rows that `name` is of; not what a query within it has."""
+    outer = query.strip()
+    while re.match(r"\(\s*(?:\(|select\b)", outer, re.IGNORECASE) and outer.endswith(")"):
+        outer = outer[1:-1].strip()
+    while (less := re.sub(r"\([^()]*\)", " ", outer)) != outer:
+        outer = less
+    alias = re.search(rf"{_whole(name)}\s+(?:as\s+)?([\w\"$]+)", outer, re.IGNORECASE)
+    called = {"", name.lower(), *([alias[1].lower()] if alias else [])}
+    return _has(outer, name) and any(star in called for star in _stars(outer))
 
 
 def _is_argument(before: str) -> bool:

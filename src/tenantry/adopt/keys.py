@@ -247,14 +247,18 @@ class Keys:
                 parts=self._add_to_leaf(phase, LEAF, name, clause, guards),
             )
             table = self.table.name
+            # At once all that it takes: who wanted more while the app waits for what it has would make the app fail.
+            hold = f"lock table {target} in access exclusive mode"
+            if target == "tenantry.tenants":
+                hold = f"perform tenantry.hold_tenants({literal(table)}::regclass)"
             yield Step(
                 phase,
                 f"join {name} of {table}",
                 table,
                 "together",
-                (ddl.unless_there(table, name, f"alter table {table} add constraint {name} {clause}"),),
+                (ddl.unless_there(table, name, f"{hold}; alter table {table} add constraint {name} {clause}"),),
                 (f"alter table {table} drop constraint if exists {name}",),
-                "SHARE ROW EXCLUSIVE",
+                "ACCESS EXCLUSIVE",
                 (*self.table.leaves, *guards),
             )
 

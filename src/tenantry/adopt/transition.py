@@ -131,7 +131,7 @@ class Transition:
         column, table = self.column.name, self.table.name
         updates = []
         for follower, reference in followers:
-            on = reference.joins("t", "new")
+            on = reference.joins("t", "new", equal="operator(pg_catalog.=)")  # in schemas that others may write to
             updates.append(
                 f"  update {follower.table.name} as t set {follower.column.name} = new.{column}\n"
                 f"  where {on} and t.{follower.column.name} is distinct from new.{column};"
@@ -139,7 +139,7 @@ class Transition:
         body = "begin\n" + "\n".join(updates) + "\n  return null;\nend"
         filled = f"old.{column} is not null and " if self.column.is_new else ""  # by the backfill, which fills them too
         sql = (
-            ddl.function(self._follow, body),
+            ddl.function(self._follow, body, spaces=self._spaces(followers)),
             f'create or replace trigger "A_tenantry_adopt_follow" after update on {table}\n'
             f"  for each row when ({filled}old.{column} is distinct from new.{column})\n"
             f"  execute function {self._follow}()",
@@ -156,6 +156,15 @@ class Transition:
             "SHARE ROW EXCLUSIVE",
             self.leaves,
         )
+
+    def _spaces(self, followers: list[tuple[Transition, Reference]]) -> list[str]:
+        """Where triggers of the rows that follow look for what they name, which others could not put there: in the
+        schemas of their tables, and in the public one."""
+        spaces = [split(each.table.name)[0] for each, _ in followers] + [self._name[0]]
+        public = self.schema.namespaces.get("public", ())
+        if public and not any((each.grantee, each.privilege) == ("public", "create") for each in public):
+            spaces.append("public")
+        return list(dict.fromkeys(spaces))
 
     def _drop_follow(self) -> list[str]:
         return [
@@ -222,8 +231,9 @@ class Transition:
         )
 
     def _is_quiet(self) -> bool:
-        """Whether the app's own triggers are kept from running for the move's updates."""
-        return bool(self.table.triggers) and not self.decision.triggers
+        """Whether triggers of the app's are not to run, also those of rows that follow."""
+        of_its_own = bool(self.table.triggers) and not self.decision.triggers
+        return of_its_own or any(follower._is_quiet() for follower, _ in self._followers())
 
     # what came since
 

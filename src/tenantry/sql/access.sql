@@ -124,7 +124,8 @@ begin
         'isolation_predicate', 'enforce_isolation', 'remove_policies', 'grant_table', 'grant_schema', 'grant_sequences',
         'sequences_of', 'views_of', 'confine_views', 'check_tables', 'check_keys', 'check_readers', 'check_followers', 'check_roles',
         'isolation_holds', 'isolation_statement', 'columns_of', 'is_unique', 'confined_tables',
-        'check_follower_options', 'follower_routine', 'follower_writes', 'register_follower', 'forget_follower') then
+        'check_follower_options', 'follower_routine', 'follower_writes', 'register_follower', 'forget_follower',
+        'hold_tenants') then
       execute format('grant execute on function %s to tenantry_app', f.signature);
     end if;
     if f.name in (

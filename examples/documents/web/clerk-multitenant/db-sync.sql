@@ -2401,6 +2401,21 @@ begin
 end
 $$;
 
+-- Keeps everybody off the tenants for the moment in which a partitioned table's foreign key to them joins its partitions'.
+-- By itself PostgreSQL would let others read until it drops triggers there, and only then want them gone: a merge that had
+-- read tenants, and goes on to write some, would fail of that deadlock at once, however short the lock is waited for.
+-- Definer: the tenants are the owner's. Who may call: the table's owner. Locks: tenants (ACCESS EXCLUSIVE).
+create or replace function tenantry.hold_tenants(relation regclass)
+returns void language plpgsql security definer set search_path = pg_catalog, tenantry, pg_temp as $$
+begin
+  perform tenantry.refuse_stranger(c.oid) from pg_class as c where c.oid = relation;
+  if not found then  -- of a table that is gone nobody has a key to make
+    return;
+  end if;
+  lock table tenantry.tenants in access exclusive mode;
+end
+$$;
+
 -- Whether merging a snapshot into a row would change it, so that an unchanged row is neither written nor locked.
 -- A sighting of what is known and live is news only where `firm`: the object's own event, which saw it when it was
 -- observed. Parents and pages repeat themselves; but a page settles a doubt.
@@ -5861,7 +5876,8 @@ begin
         'isolation_predicate', 'enforce_isolation', 'remove_policies', 'grant_table', 'grant_schema', 'grant_sequences',
         'sequences_of', 'views_of', 'confine_views', 'check_tables', 'check_keys', 'check_readers', 'check_followers', 'check_roles',
         'isolation_holds', 'isolation_statement', 'columns_of', 'is_unique', 'confined_tables',
-        'check_follower_options', 'follower_routine', 'follower_writes', 'register_follower', 'forget_follower') then
+        'check_follower_options', 'follower_routine', 'follower_writes', 'register_follower', 'forget_follower',
+        'hold_tenants') then
       execute format('grant execute on function %s to tenantry_app', f.signature);
     end if;
     if f.name in (
@@ -5874,7 +5890,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 49abc5240b5ff7747696a64b354d4935b5d8a74f4a9ce61c33cb83e42ede2aeb';
+comment on table tenantry.migrations is 'functions 0.1.0 9318b2b59931fb97cadd383c1aa69b543df249b9a5b82888a2d7d51573ddd643';
 reset role;
 set local check_function_bodies = on;
 commit;
