@@ -88,7 +88,6 @@ column = "author_id"
     ("was", "becomes", "line", "sentence"),
     [
         ('to = "personal"', 'to = "moon"', 2, 'to is one of personal, organization, column, csv, not "moon".'),
-        ('to = "personal"', 'to = "organization"', 2, 'to = "organization" takes organization = "org_...".'),
         ('to = "personal"', 'rest = "nobody"', 2, "rest is Clerk's id of an organization"),
         ('key = "id"', "key = 7", 6, "key is a text."),
         ('key = "id"', 'kye = "id"', 6, '"kye" is not known here'),

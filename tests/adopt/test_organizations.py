@@ -311,6 +311,20 @@ def test_the_command_makes_them_says_what_is_next_and_has_a_sentence_for_each_mi
     assert "Traceback" not in dry.stderr + done.stderr + away.stderr
 
 
+def test_one_for_everybody_is_made_for_a_plan_that_waits_for_it(place: Place) -> None:
+    """As `plan --to organization` writes it, where there is none yet."""
+    plan = replace(place.plan, rows=Rows(to="organization"))
+    (place.folder / "adopt.toml").write_text(config.write(plan, {}), encoding="utf-8")
+    nameless = _command(place)
+    assert nameless.returncode == 1
+    assert "[rows] names no organization." in nameless.stderr
+    made = _command(place, "--name", "Harbor & Pine")
+    assert made.returncode == 0, made.stderr
+    assert list(place.at_clerk()) == ["Harbor & Pine"]
+    [org_id] = place.clerk.emulator.store.state.organizations
+    assert f'[rows]: to = "organization", organization = "{org_id}"' in made.stdout
+
+
 _COMMAND = [sys.executable, "-m", "tenantry", "adopt", "organizations"]
 
 

@@ -69,6 +69,12 @@ def test_a_decision_that_does_not_fit_the_table_is_told(database: Database, deci
         world.apply()
 
 
+def test_a_plan_for_one_organization_that_does_not_name_it_is_told_how_to_get_one(database: Database) -> None:
+    world = worlds.publishing(database).with_plan(rows=Rows(to="organization"))
+    with refused(world, '[rows]: to = "organization" takes organization = "org_..."', "organizations --name"):
+        world.apply()
+
+
 def test_users_without_a_clerk_id_or_unknown_to_the_mirror_are_told(database: Database) -> None:
     world = worlds.publishing(database)
     as_superuser(

@@ -232,6 +232,50 @@ def test_all_sql_is_printed_and_nothing_done(place: Place) -> None:
     assert state(place.database) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("plan", "--file", "nowhere/adopt.toml"), "nowhere/adopt.toml cannot be written."),
+        (("plan", "--to", "column"), "--to column takes --column."),
+        (("plan", "--to", "csv"), "--to csv takes --csv."),
+        (("plan", "--organization", "Harbor"), "--organization is Clerk's id of one, org_..., not 'Harbor'."),
+        (("plan", "--column", "email", "--by", "host"), "--by is domain, or left out, not 'host'."),
+        (("apply", "--after", "4f2a9c"), "--after goes with --alembic."),
+    ],
+)
+def test_an_option_that_does_not_fit_is_a_sentence_and_nothing_is_written(
+    place: Place, arguments: tuple[str, ...], told: str
+) -> None:
+    refused = place.adopt(*arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"Error: {told}\n")
+    assert "Traceback" not in refused.stderr
+    assert list(place.folder.iterdir()) == []
+
+
+def test_what_a_plan_that_is_there_does_not_say_is_not_taken_from_options(place: Place) -> None:
+    place.adopt("plan", "--to", "column", "--column", "email")
+    written = place.plan.read_text(encoding="utf-8")
+    for option, value in (("--to", "personal"), ("--column", "username"), ("--by", "domain")):
+        refused = place.adopt("plan", option, value, *(("--column", "email") if option == "--by" else ()))
+        assert refused.returncode == 2
+        assert f"adopt.toml is there, and {option} is for a new one." in refused.stderr
+    assert place.plan.read_text(encoding="utf-8") == written
+    assert "2 to decide." in place.adopt("plan", "--to", "column", "--column", "email").stdout
+
+
+def test_what_is_next_is_what_the_move_has_come_to(place: Place) -> None:
+    place.adopt("plan")
+    place.decide()
+    assert (
+        "Done up to expand. Next: tenantry adopt apply --to backfill\n" in place.adopt("apply", "--to", "expand").stdout
+    )
+    assert "Next: tenantry adopt apply --to backfill\n" in place.adopt("plan").stdout
+    told = "Done up to contract. Next: tenantry adopt verify; tenantry db check\n"
+    for arguments in (("apply", "--to", "contract"), ("apply",), ("plan",)):
+        assert place.adopt(*arguments).stdout.endswith(told)
+
+
 def test_a_move_is_told_to_machines_as_lines_of_json(place: Place) -> None:
     place.adopt("plan")
     place.decide()

@@ -171,7 +171,7 @@ def make_tables(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_page_moves_its_app_while_it_serves(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     [prepare, plan, organizations, again, apply, undo, reapply, watch, isolate, contract] = blocks(PAGE, "console")
-    [_, rows, _] = blocks(PAGE, "toml")
+    rows, *_ = blocks(PAGE, "toml")
     proposed, _ = blocks(PAGE, "text")
     signer = Signer(walk.clerk.emulator.instance.id)
     async with walk.serve("before", signer, monkeypatch) as old:
@@ -256,13 +256,13 @@ async def test_the_page_tells_what_is_found_of_organizations_by_hand(database: D
     _, told = blocks(PAGE, "text")
     for lines in re.findall(r"^\S.*\n  .*$", told, re.MULTILINE):
         assert lines in output.decode()
-    *_, source = blocks(PAGE, "toml")
+    _, source, _ = blocks(PAGE, "toml")
     written = (tmp_path / "adopt.toml").read_text(encoding="utf-8")
     assert source in written.replace('then = "leave"', 'then = "follow"')
 
 
 def test_the_page_shows_how_a_reference_is_named() -> None:
-    [named, *_] = blocks(PAGE, "toml")
+    *_, named = blocks(PAGE, "toml")
     [decision] = config.parse(named).decisions
     assert (decision.tenant, decision.refers_to) == ("reference", "public.articles (id)")
 

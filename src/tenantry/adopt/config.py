@@ -172,8 +172,6 @@ class _Reader:
         to = self._one_of(told, "rows", "to", PLACES, "personal")
         organizations = self._section(told, "organizations", "rows.")
         values = {name: self._text(told, "rows", name) for name in _ROWS if name not in ("to", "organizations")}
-        if to == "organization" and not values["organization"]:
-            self._mistake("rows", "to", 'to = "organization" takes organization = "org_...".')
         for key in ("organization", "rest"):
             if values[key] and not values[key].startswith("org_"):
                 self._mistake("rows", key, f'{key} is Clerk\'s id of an organization, org_..., not "{values[key]}".')

@@ -104,6 +104,8 @@ def collect(connection: psycopg.Connection[Any], plan: Plan, schema: Schema, wis
     rows = plan.rows
     found = list(collector.own())
     if rows.to == "organization":
+        if not rows.organization:
+            raise AdoptionRefused("[rows] names no organization.", hint='Name it, or make one with --name "...".')
         found.append(Wanted("everybody", "", "", rows.organization, collector.members("''::text").get("", {})))
     elif rows.to == "column":
         found += collector.by_column()

@@ -265,7 +265,8 @@ def _check_table(plan: Plan, schema: Schema, table: Table, decision: Decision) -
 def _check_kind(plan: Plan, schema: Schema, table: Table, decision: Decision) -> list[str]:
     named = ", ".join(decision.column)
     if decision.tenant == "organization":
-        return [] if plan.rows.organization else ["the organization it goes to is not named in [rows]."]
+        named_there = plan.rows.organization or plan.rows.to == "organization"  # or asked for with the sources
+        return [] if named_there else ["the organization it goes to is not named in [rows]."]
     if not decision.column:
         return ["it says no column."]
     reference = reference_of(schema, decision)
@@ -358,6 +359,11 @@ def _check_sources(plan: Plan, schema: Schema) -> list[str]:
         if takes_clerk_ids and not (source.clerk_id or source.csv or source.email):
             problems.append(f"{section}: say where Clerk's ids are: clerk_id, email or csv.")
     rows = plan.rows
+    if rows.to == "organization" and not rows.organization:
+        problems.append(
+            '[rows]: to = "organization" takes organization = "org_...":'
+            ' `tenantry adopt organizations --name "..."` makes one.'
+        )
     if rows.to == "column" and not (rows.column and plan.users and plan.users.table):
         problems.append("[rows]: to = column takes a column of the table in [users].")
     if rows.to == "csv" and not (rows.csv and plan.users and plan.users.table):

@@ -64,14 +64,16 @@ def plan(
     from tenantry.adopt import config, drift, move, record
 
     known = config.load(file) if file.exists() else None
+    asked = _rows(to, organization, column, by, csv)
+    if known:
+        _require_same(known.rows, file, to=to, organization=organization, column=column, by=by, csv=csv)
     models = _load_models(metadata, app_dir) if metadata else None
     with connect(database_url) as connection:
         schema, notices = _read_schema(connection, models, metadata)
-        rows = known.rows if known and to is None else _rows(to, organization, column, by, csv)
-        proposed, why = _propose(connection, schema, rows, known)
+        proposed, why = _propose(connection, schema, known.rows if known else asked, known)
         chosen = known or proposed
         if known is None:
-            file.write_text(config.write(proposed, why), encoding="utf-8")
+            _write(file, config.write(proposed, why))
         if graph or svg:
             _draw(chosen, schema, svg, mermaid=graph)
             return
@@ -133,6 +135,8 @@ def apply(
     from tenantry.adopt.runner import Pace
     from tenantry.adopt.step import PHASES
 
+    if after is not None and alembic is None:
+        raise ConfigurationError("--after goes with --alembic.", hint="Name the folder of your revisions, too.")
     last, chosen = _phase(to or _DEFAULT), config.load(file)
     pace = Pace(lock_ms, batch_ms, rest, patience)
     with connect(database_url) as connection:
@@ -160,8 +164,9 @@ def apply(
                 checksums=not no_checksums,
                 told=watcher.read,
             )
+        done = _reached(move.read_progress(connection))
     if not as_json:
-        typer.echo(f"{adopt_progress.summary(watcher)}\nDone up to {last}. Next: {_NEXT[last]}")
+        typer.echo(f"{adopt_progress.summary(watcher)}\n{_next(done)}")
 
 
 @app.command()
@@ -236,8 +241,21 @@ _NEXT = {
     "backfill": "tenantry adopt apply --to constrain",
     "constrain": "tenantry adopt verify; deploy the app that sets a tenant; tenantry adopt apply --to isolate",
     "isolate": "tenantry adopt verify; then, for good, tenantry adopt apply --to contract",
-    "contract": "tenantry adopt verify",
+    "contract": "tenantry adopt verify; tenantry db check",
 }
+
+
+def _reached(entries: Sequence[Entry]) -> Phase | None:
+    """The last phase up to which all is done."""
+    from tenantry.adopt.step import PHASES
+
+    left = {entry.step.phase for entry in entries if entry.state != "done"}
+    done = PHASES[: next((place for place, phase in enumerate(PHASES) if phase in left), len(PHASES))]
+    return done[-1] if done and entries else None
+
+
+def _next(done: Phase | None) -> str:
+    return f"Done up to {done}. Next: {_NEXT[done]}" if done else "Next: tenantry adopt apply --sql"
 
 
 def _phase(name: str) -> Phase:
@@ -254,10 +272,26 @@ def _rows(to: str | None, organization: str, column: str, by: str, csv: str) -> 
 
     given = {"organization": organization, "column": column, "csv": csv}
     to = to or next((name for name, value in given.items() if value), "personal")
+    if to in ("column", "csv") and not given[to]:
+        raise ConfigurationError(f"--to {to} takes --{to}.", hint="`tenantry adopt plan --help` says which.")
+    if organization and not organization.startswith("org_"):
+        raise ConfigurationError(f"--organization is Clerk's id of one, org_..., not {organization!r}.")
+    if by not in ("", "domain"):
+        raise ConfigurationError(f"--by is domain, or left out, not {by!r}.")
     for place in PLACES:
         if place == to:
             return Rows(to=place, organization=organization, column=column, by=by, csv=csv)
     raise ConfigurationError(f"Rows cannot go to {to!r}.", hint=f"They go to {', '.join(PLACES)}.")
+
+
+def _require_same(rows: Rows, file: Path, **given: str | None) -> None:
+    """A plan that is there is the person's to edit."""
+    for name, value in given.items():
+        if value and value != getattr(rows, name):
+            raise ConfigurationError(
+                f"{file} is there, and --{name} is for a new one.",
+                hint="Edit [rows] in it, or name another file with --file.",
+            )
 
 
 def _load_models(name: str, folder: Path) -> Any:
@@ -291,11 +325,15 @@ def _draw(chosen: Plan, schema: Schema, file: Path | None, *, mermaid: bool) -> 
     if mermaid:
         typer.echo(graph.mermaid(chosen, schema), nl=False)
     if file is not None:
-        try:
-            file.write_text(pictures.draw(chosen, schema), encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"{file} cannot be written.", detail=str(error)) from None
+        _write(file, pictures.draw(chosen, schema))
         typer.echo(f"Wrote {file}.", err=mermaid)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written.", detail=str(error)) from None
 
 
 def _propose(
@@ -364,7 +402,7 @@ class _Found:
             if by_step:
                 adopt_progress.print_steps(self.steps)
             adopt_progress.print_phases([entry.step for entry in self.steps])
-            typer.echo("Next: tenantry adopt apply --sql")
+            typer.echo(_next(_reached(self.steps)))
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------
