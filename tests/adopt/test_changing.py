@@ -606,7 +606,8 @@ def test_who_has_read_what_a_partitioned_table_refers_to_may_write_it_while_its_
         )
         give_up = time.monotonic() + 60
         while not read(watch, waits):
-            assert time.monotonic() < give_up and thread.is_alive()
+            assert time.monotonic() < give_up
+            assert thread.is_alive()
             time.sleep(0.005)
         run(app, "set local lock_timeout = '30s'", f"lock table {target} in row exclusive mode")
         app.commit()
