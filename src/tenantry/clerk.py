@@ -364,7 +364,7 @@ class BackendApi:
     def _unavailable(self, path: str, problem: str) -> ClerkUnavailable:
         return ClerkUnavailable(
             f"Clerk's {path} did not answer properly in {self._tries} tries, last: {problem}.",
-            hint="Try again later; a reconcile run goes on where it stopped.",
+            hint="Try again later: what was begun goes on where it stopped.",
         )
 
     def _learn_time(self, response: httpx.Response, sent: float) -> None:
