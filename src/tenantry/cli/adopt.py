@@ -164,9 +164,9 @@ def apply(
                 checksums=not no_checksums,
                 told=watcher.read,
             )
-        done = _reached(move.read_progress(connection))
+        entries = move.read_progress(connection)
     if not as_json:
-        typer.echo(f"{adopt_progress.summary(watcher)}\n{_next(done)}")
+        typer.echo(f"{adopt_progress.summary(watcher)}\n{_next(entries)}")
 
 
 @app.command()
@@ -245,16 +245,10 @@ _NEXT = {
 }
 
 
-def _reached(entries: Sequence[Entry]) -> Phase | None:
-    """The last phase up to which all is done."""
-    from tenantry.adopt.step import PHASES
+def _next(entries: Sequence[Entry]) -> str:
+    from tenantry.adopt.record import reached
 
-    left = {entry.step.phase for entry in entries if entry.state != "done"}
-    done = PHASES[: next((place for place, phase in enumerate(PHASES) if phase in left), len(PHASES))]
-    return done[-1] if done and entries else None
-
-
-def _next(done: Phase | None) -> str:
+    done = reached(entries)
     return f"Done up to {done}. Next: {_NEXT[done]}" if done else "Next: tenantry adopt apply --sql"
 
 
@@ -402,7 +396,7 @@ class _Found:
             if by_step:
                 adopt_progress.print_steps(self.steps)
             adopt_progress.print_phases([entry.step for entry in self.steps])
-            typer.echo(_next(_reached(self.steps)))
+            typer.echo(_next(self.steps))
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------
