@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(*tools): skip, with a reason, where one of these tools is missing")
     config.addinivalue_line("markers", "attack(*numbers): shows that these scenarios of tests/attacks do not happen")
     config.addinivalue_line("markers", "breach(*numbers): shows that they do happen once the defence is removed")
+    # A shell's background job ignores SIGINT, and so would the programs that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

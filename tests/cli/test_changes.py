@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -120,8 +121,14 @@ def test_following_prints_what_comes_and_a_killed_follower_loses_nothing(databas
         "beginning",
     ]
 
-    def follow() -> subprocess.Popen[str]:
-        return subprocess.Popen([*command, "--database-url", database.dsn()], stdout=subprocess.PIPE, text=True)
+    @contextmanager
+    def follow() -> Iterator[subprocess.Popen[str]]:
+        whole = [*command, "--database-url", database.dsn()]
+        with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True) as follower:
+            try:
+                yield follower
+            finally:
+                follower.kill()
 
     seen = []
     for n in (1, 2):
