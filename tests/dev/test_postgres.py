@@ -90,7 +90,7 @@ def test_no_process_outlives_a_killed_parent(folder: Path, watchdog: bool, numbe
     everyone = children_of(parent.pid)
     assert server in everyone
     parent.send_signal(number)
-    parent.wait()
+    parent.wait(60)
     assert wait_until(lambda: not any(map(is_alive, everyone)))
     assert not (folder / "postmaster.pid").exists()
 
