@@ -49,7 +49,10 @@ class Tab(Visitor):
     async def turn_to(self, organization: str, name: str) -> None:
         """Opens its page. While the other tab renews the common cookie, Clerk may not turn to it at the first try."""
         await self.open(f"/orgs/{organization}")
-        if await self.page.get_by_role("heading", name="There is no such page.").is_visible():
+        for _ in range(3):
+            if not await self.page.get_by_role("heading", name="There is no such page.").is_visible():
+                break
+            await asyncio.sleep(3)  # Clerk's guard against loops lasts two seconds, in a cookie
             await self.page.reload()
         await self.sees_library_of(name)
 
