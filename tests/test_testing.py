@@ -501,13 +501,15 @@ def test_a_person_is_one_user_in_every_organization(clerk: Clerk) -> None:
 def test_who_left_or_is_banned_has_the_token_they_had(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A later one would tell of a return that the mirror has not heard of, and would let them in."""
     acme = clerk.create_organization("Acme")
-    ada, bo = acme.member("ada"), acme.member("bo")
+    ada, bo, cy = acme.member("ada"), acme.member("bo"), acme.member("cy")
     ada.leave()
     bo.ban()
+    clerk.tell(cy.webhook("organizationMembership.deleted"))
     seconds = time.time
     monkeypatch.setattr(time, "time", lambda: seconds() + 5)
-    with pytest.raises(NotAMember):
-        enter(ada)
+    for one in (ada, cy):
+        with pytest.raises(NotAMember):
+            enter(one)
     with pytest.raises(UserBanned):
         enter(bo)
 

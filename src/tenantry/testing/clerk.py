@@ -160,7 +160,7 @@ class Member:
         self.session_id = tenant.clerk.number("sess", handle)
         self._features = features
         self._plan = plan
-        self._left_at: int | None = None
+        self._out_since: int | None = None
 
     @property
     def user_id(self) -> str:
@@ -212,7 +212,6 @@ class Member:
     def leave(self) -> None:
         """The membership ends; `Tenant.member` makes a new one."""
         self.tenant._count(self.tenant._members - {self.handle})
-        self._left_at = self.clerk.instance.now()
         self.clerk.tell(self.webhook("organizationMembership.deleted"))
 
     def ban(self) -> None:
@@ -229,6 +228,8 @@ class Member:
 
         `changes` are fields of the object. Nothing is recorded: post it to your endpoint.
         """
+        if type == "organizationMembership.deleted" or changes.get("banned"):
+            self._out_since = self.clerk.instance.now()
         status = type.partition(".")[2].replace("created", "active")
         shown = {
             "user": self.user,
@@ -250,7 +251,7 @@ class Member:
     def _last_signed(self) -> int:
         """When Clerk last signed them a token, in seconds."""
         moments = [int(time.time() * 1000)]
-        moments += [self._left_at] if self._left_at is not None else []
+        moments += [self._out_since] if self._out_since is not None else []
         moments += [self.user["updated_at"]] if self.user["banned"] else []
         return int(min(moments)) // 1000
 
