@@ -5607,16 +5607,13 @@ create or replace function tenantry.unfollow_tenants_v1(relation regclass)
 returns jsonb language plpgsql as $$
 declare
   known  tenantry.followers;
-  owner  oid;
   schema regnamespace;
 begin
   perform tenantry.refuse_second_context();
   select f.* into known from tenantry.followers as f where f.relation = unfollow_tenants_v1.relation;
-  select c.relowner, c.relnamespace into owner, schema from pg_class as c where c.oid = relation;
+  select c.relnamespace into schema from pg_class as c where c.oid = relation;
   if known.relation is null then
     perform tenantry.raise_error('TY030', format('%s follows nothing', coalesce(relation::text, 'null')));
-  elsif owner is not null and not pg_has_role(owner, 'usage') then
-    perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may do this, and you are %I', relation, pg_get_userbyid(owner), current_user));
   end if;
   perform tenantry.forget_follower(relation);
   execute format('drop function if exists %s(jsonb)', known.routine);
@@ -5890,7 +5887,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 9318b2b59931fb97cadd383c1aa69b543df249b9a5b82888a2d7d51573ddd643';
+comment on table tenantry.migrations is 'functions 0.1.0 0a0919fe438ee8ba6fd3852e5caf77876d5ce6ab2a1fa3c904b7c78edd3870be';
 reset role;
 set local check_function_bodies = on;
 commit;

@@ -5,16 +5,13 @@ create or replace function tenantry.unfollow_tenants_v1(relation regclass)
 returns jsonb language plpgsql as $$
 declare
   known  tenantry.followers;
-  owner  oid;
   schema regnamespace;
 begin
   perform tenantry.refuse_second_context();
   select f.* into known from tenantry.followers as f where f.relation = unfollow_tenants_v1.relation;
-  select c.relowner, c.relnamespace into owner, schema from pg_class as c where c.oid = relation;
+  select c.relnamespace into schema from pg_class as c where c.oid = relation;
   if known.relation is null then
     perform tenantry.raise_error('TY030', format('%s follows nothing', coalesce(relation::text, 'null')));
-  elsif owner is not null and not pg_has_role(owner, 'usage') then
-    perform tenantry.raise_error('TY030', format('%s belongs to %I: only its owner may do this, and you are %I', relation, pg_get_userbyid(owner), current_user));
   end if;
   perform tenantry.forget_follower(relation);
   execute format('drop function if exists %s(jsonb)', known.routine);
