@@ -207,3 +207,12 @@ def test_a_restart_keeps_who_is_signed_in_and_who_is_about_to(tmp_path: Path) ->
     assert state.sign_ups == {sign_up.id: sign_up}
     assert state.settings.allowed_origins == ("https://app.example",)
     second.close()
+
+
+def test_nothing_that_a_browser_does_later_outdates_its_session_cookie(site: Site, browser: Browser) -> None:
+    """clerk-js notes the client's `updated_at`, and an app's server believes no cookie from before it."""
+    browser.sign_in()
+    token = browser.token()
+    site.clock.pass_seconds(5)
+    browser.touch(active_organization_id=site.organization_id("globex"), intent="select_org")
+    assert browser.client["updated_at"] // 1000 <= token["iat"]

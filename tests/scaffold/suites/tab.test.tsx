@@ -94,7 +94,7 @@ async function inTheSameTask(change: () => void) {
 }
 
 function token(claims: object): string {
-  return `h.${btoa(JSON.stringify({ exp: Date.now() / 1000 + 60, ...claims }))}.s`;
+  return `h.${btoa(JSON.stringify({ iat: Date.now() / 1000, exp: Date.now() / 1000 + 60, ...claims }))}.s`;
 }
 
 let sent: { url: string; headers: Headers; signal: AbortSignal | null }[] = [];
@@ -272,6 +272,18 @@ describe("a path of another organization", () => {
     await waitFor(() => expect(refresh).toHaveBeenCalled());
   });
 
+  it("asks in the name of this tab, and again where the answer was another tab's", async () => {
+    const refresh = vi.spyOn(router, "refresh").mockImplementation(() => void window.fetch("/", { headers: { RSC: "1" } }));
+    clerk.become("user_ada", "org_globex");
+    const { unmount } = render(<TurnTo org="globex" otherwise={<p>not in</p>} />);
+    await waitFor(() => expect(refresh.mock.calls.length).toBeGreaterThan(1));
+    expect(sent.map(({ headers }) => headers.get("Authorization"))).toContain("Bearer token of user_ada org_globex");
+    unmount();
+    const before = sent.length;
+    await window.fetch("/", { headers: { RSC: "1" } });
+    expect(sent[before]?.headers.get("Authorization")).toBeNull();
+  });
+
   it("is not found by others", () => {
     const setActive = vi.spyOn(clerk, "setActive");
     render(<TurnTo org="org_secret" otherwise={<p>not in</p>} />);
@@ -296,8 +308,10 @@ describe("requests of the router and of actions", () => {
     ["another organization's, version 1", { sub: "user_ada", org_id: "org_globex" }],
     ["another person's", { sub: "user_bob", o: { id: "org_acme" } }],
     ["about to expire", { sub: "user_ada", o: { id: "org_acme" }, exp: Date.now() / 1000 + 1 }],
+    ["from before the last sign-in", { sub: "user_ada", o: { id: "org_acme" }, iat: Date.now() / 1000 - 60 }],
     ["not readable", "nonsense"],
   ])("carry the tab's own token where the cookie is %s", async (_, claims) => {
+    document.cookie = `__client_uat_Ab-_1=${Math.floor(Date.now() / 1000) - 30}`;
     document.cookie = `__session=${typeof claims === "string" ? claims : token(claims)}`;
     render(<Page tenant={acme} />);
     await window.fetch("/?_rsc=1", { headers: { RSC: "1" } });

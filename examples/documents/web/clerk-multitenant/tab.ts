@@ -161,12 +161,21 @@ function stateRequests(): void {
 function isCookieFor({ userId, orgId }: Who): boolean {
   const sessions = sessionsOf(document.cookie);
   const soon = (Date.now() + NEARLY_EXPIRED) / 1000;
-  return sessions.length > 0 && sessions.every(({ sub, org, exp }) => sub === userId && org === orgId && exp > soon);
+  const since = lastSignIn(document.cookie); // Clerk's server believes no cookie from before it
+  const isGood = ({ sub, org, iat, exp }: Session) => sub === userId && org === orgId && iat >= since && exp > soon;
+  return sessions.length > 0 && sessions.every(isGood);
+}
+
+/** When somebody last signed in or out in this browser, in seconds, as Clerk's script notes it under two names. */
+function lastSignIn(cookie: string): number {
+  const noted = cookie.split("; ").flatMap((pair) => /^__client_uat(?:_[\w-]+)?=(\d+)$/.exec(pair)?.[1] ?? []);
+  return Math.max(0, ...noted.map(Number));
 }
 
 interface Session {
   readonly sub: string;
   readonly org: string;
+  readonly iat: number;
   readonly exp: number;
 }
 
@@ -177,12 +186,14 @@ function sessionsOf(cookie: string): Session[] {
 
 /** The claims of a token, unverified: they decide only what is asked. */
 function readSession(token: string): Session {
-  const nothing = { sub: "", org: "", exp: 0 };
+  const nothing = { sub: "", org: "", iat: 0, exp: 0 };
   try {
     const claims: unknown = JSON.parse(atob((token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/")));
-    if (!isRecord(claims) || typeof claims.sub !== "string" || typeof claims.exp !== "number") return nothing;
+    if (!isRecord(claims)) return nothing;
+    const { sub, iat, exp } = claims;
+    if (typeof sub !== "string" || typeof iat !== "number" || typeof exp !== "number") return nothing;
     const org = isRecord(claims.o) ? claims.o.id : claims.org_id;
-    return { sub: claims.sub, exp: claims.exp, org: typeof org === "string" ? org : "" };
+    return { sub, iat, exp, org: typeof org === "string" ? org : "" };
   } catch {
     return nothing;
   }

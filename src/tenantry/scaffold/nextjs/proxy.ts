@@ -8,7 +8,12 @@
 import { clerkMiddleware } from "@clerk/nextjs/server";
 import { NextResponse } from "next/server";
 
-import { organizationOf, organizationSyncOptions, stateOrganization } from "./clerk-multitenant/organization-sync";
+import {
+  organizationOf,
+  organizationSyncOptions,
+  stateOrganization,
+  turnAgain,
+} from "./clerk-multitenant/organization-sync";
 import { authorizedParties } from "./clerk-multitenant/settings";
 
 export default clerkMiddleware(
@@ -17,7 +22,8 @@ export default clerkMiddleware(
     if (organization === null) return undefined;
     const session = await auth();
     if (!session.userId && request.method === "GET") return session.redirectToSignIn({ returnBackUrl: request.url });
-    return NextResponse.next({ request: { headers: stateOrganization(request.headers, organization) } });
+    const again = turnAgain(request, organization, session);
+    return again ?? NextResponse.next({ request: { headers: stateOrganization(request.headers, organization) } });
   },
   { organizationSyncOptions, authorizedParties: authorizedParties() },
 );

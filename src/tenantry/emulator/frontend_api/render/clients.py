@@ -35,7 +35,8 @@ def client(emulator: Emulator, record: Client, origin: str) -> Json:
         "cookie_expires_at": store.clock() + _YEAR if sessions else None,
         "captcha_bypass": False,
         "created_at": record.created_at,
-        "updated_at": record.updated_at,
+        # clerk-js notes it in `__client_uat`, and no server believes a session cookie from before that.
+        "updated_at": store.clients.signed_in_at(record) or record.updated_at,
     }
 
 

@@ -20,6 +20,7 @@ import { TenantContext, useActive, type ShownTenant } from "./use-tenant";
 
 const REFRESH_AFTER = [300, 3_000]; // ms; Clerk refreshes by itself after most switches
 const PATIENCE = 10_000; // ms until what stays hidden explains itself
+const TAKES_LONG = "The page takes long to follow the switch.";
 const MOST_RELOADS = 2;
 
 /** The organization that the person is leaving, as the path names it: not to be turned back to meanwhile. */
@@ -64,7 +65,7 @@ export function TenantGate({ tenant, org, fallback, children }: GateProps): Reac
       </TenantContext.Provider>
     );
   }
-  return isStuck ? <Notice text="The page takes long to follow the switch." /> : fallback;
+  return isStuck ? <Notice text={TAKES_LONG} /> : fallback;
 }
 
 /**
@@ -142,14 +143,25 @@ export function TurnTo({ org, otherwise }: { readonly org: string; readonly othe
   const wanted = memberships.find(({ organization }) => organization.id === org || organization.slug === org);
   const isKnown = active !== "unknown" && active !== "turning";
   const wantedId = left === org || wanted?.organization.id === refused ? undefined : wanted?.organization.id;
-  const isActive = isKnown && active.orgId === wantedId;
+  const [stuck, setStuck] = useState<string>();
 
   useEffect(() => {
-    if (!isKnown || wantedId === undefined) return;
-    if (isActive) router.refresh();
-    else void clerk.setActive({ organization: wantedId }).catch(() => setRefused(wantedId));
-  }, [clerk, router, isKnown, isActive, wantedId]);
+    if (!isKnown || wantedId === undefined) return undefined;
+    const timers = [setTimeout(() => setStuck(wantedId), PATIENCE)];
+    const isActive = active.orgId === wantedId;
+    if (isActive) {
+      show(clerk, active, () => setRefused(wantedId)); // the cookie may be another tab's: ask in the name of this one
+      for (const delay of [0, ...REFRESH_AFTER]) timers.push(setTimeout(() => router.refresh(), delay));
+    } else {
+      void clerk.setActive({ organization: wantedId }).catch(() => setRefused(wantedId));
+    }
+    return () => {
+      timers.forEach(clearTimeout);
+      if (isActive) unshow(active);
+    };
+  }, [clerk, router, active, isKnown, wantedId]);
 
+  if (stuck !== undefined && stuck === wantedId) return <Notice text={TAKES_LONG} />;
   if (!isKnown || wantedId !== undefined || left === org) return null;
   if (otherwise === undefined) notFound();
   return otherwise;

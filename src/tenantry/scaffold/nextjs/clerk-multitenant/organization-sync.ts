@@ -3,6 +3,8 @@
  * one where a page is opened, and everything below the path is held to it.
  */
 
+import { NextResponse, type NextRequest } from "next/server";
+
 import { EXPECTED_ORG } from "./expected-org";
 
 /** For `clerkMiddleware`. It acts on page loads alone, and leaves the organization as it is for who is no member. */
@@ -29,4 +31,32 @@ export function stateOrganization(headers: Headers, organization: string): Heade
   const stated = new Headers(headers);
   stated.append(EXPECTED_ORG, organization);
   return stated;
+}
+
+const GUARD = "__clerk_redirect_count";
+const TRIED_SECONDS = 5;
+
+/**
+ * For two seconds after it turned one page load, Clerk turns no other: a guard against loops, which all tabs of a
+ * browser share, as when it opens them all at its start. A load of another organization is sent back once, without the
+ * guard; null where there is nothing to try, and then the session is as it will be.
+ */
+export function turnAgain(
+  request: NextRequest,
+  organization: string,
+  session: { readonly orgId?: string | null | undefined; readonly orgSlug?: string | null | undefined },
+): NextResponse | null {
+  const { cookies, headers, nextUrl, url } = request;
+  const tried = `tenantry_turned_${organization.replace(/[^\w-]/g, "_")}`;
+  if (organization === session.orgId || organization === session.orgSlug) return null;
+  if (headers.get("sec-fetch-dest") !== "document" || !cookies.has(GUARD) || cookies.has(tried)) return null;
+  const again = NextResponse.redirect(url);
+  again.cookies.set(tried, "1", { maxAge: TRIED_SECONDS, httpOnly: true, sameSite: "lax" });
+  // Clerk names no path for its cookie, which is then that of the page that it sent away: it may be any above this one.
+  const above = nextUrl.pathname.split("/").slice(0, -1);
+  above.forEach((_, depth) => {
+    const path = above.slice(0, depth + 1).join("/") || "/";
+    again.headers.append("Set-Cookie", `${GUARD}=; Path=${path}; Max-Age=0; HttpOnly; SameSite=Lax`);
+  });
+  return again;
 }
