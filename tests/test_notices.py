@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from databases import APP, SUPERUSER, Database, Server
+from conformance.pgbouncer import bouncing
+from databases import SUPERUSER, Database, Server
 from instance import fresh_database
 from relay import Relay
 from tenantry import mirror, notices
-from tenantry.dev.child import unprivileged_account
 from tenantry.notices import Notices
 from tenantry.pool import Pool
 
@@ -144,46 +140,11 @@ async def test_a_schema_without_the_probe_is_said(database: Database, caplog: py
 # --- behind a pooler --------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def pgbouncer(database: Database, folder: Path, mode: str) -> Iterator[str]:
-    """The URL of a PgBouncer in front of a database."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    postgres = database.server.postgres
-    (folder / "users.txt").write_text(f'"{APP}" ""\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"""
-[databases]
-{database.name} = host={postgres.socket_dir} port={postgres.port}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = trust
-auth_file = {folder}/users.txt
-pool_mode = {mode}
-ignore_startup_parameters = extra_float_digits
-"""
-    )
-    command = ["pgbouncer", str(folder / "pgbouncer.ini")]  # which refuses to run as root
-    options = unprivileged_account().options()
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        assert running.poll() is None
-        time.sleep(0.02)
-    try:
-        yield f"postgresql://{APP}@127.0.0.1:{port}/{database.name}"
-    finally:
-        running.terminate()
-        running.wait(10)
-
-
 @pytest.mark.requires("pgbouncer")
 async def test_behind_a_pooler_of_transactions_it_knows_that_it_is_deaf(
-    database: Database, open_tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pgbouncer(database, open_tmp_path, "transaction") as url:
+    with bouncing(database) as url:
         async with listening(database, url) as (made, heard):
             await until(lambda: "do not arrive (TimeoutError)" in caplog.text)
             await asyncio.sleep(4)  # further attempts
@@ -194,8 +155,8 @@ async def test_behind_a_pooler_of_transactions_it_knows_that_it_is_deaf(
 
 
 @pytest.mark.requires("pgbouncer")
-async def test_behind_a_pooler_of_sessions_it_hears(database: Database, open_tmp_path: Path) -> None:
-    with pgbouncer(database, open_tmp_path, "session") as url:
+async def test_behind_a_pooler_of_sessions_it_hears(database: Database) -> None:
+    with bouncing(database, mode="session") as url:
         async with listening(database, url) as (made, heard):
             await until(lambda: made.arriving)
             notify(database, "user_1")

@@ -7,6 +7,7 @@ import gzip
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,14 +97,28 @@ def app(emulator_url: str, **changes: Any) -> Starlette:
     async def page(request: Request) -> Response:
         return PlainTextResponse("the app's own page")
 
-    made = Starlette()
-    tenancy(emulator_url, **changes).install(made)
+    installed = tenancy(emulator_url, **changes)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        """Ends what the app has open to the emulator, as Tenantry's own does, which asks for a database."""
+        yield
+        assert installed.frontend
+        await installed.frontend.close()
+
+    made = Starlette(lifespan=lifespan)
+    installed.install(made)
     made.add_route("/{rest:path}", page, methods=["GET", "POST"])
     return made
 
 
 def mount(path: str, inner: Starlette) -> Starlette:
-    return Starlette(routes=[Mount(path, inner)])
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with inner.router.lifespan_context(inner):
+            yield
+
+    return Starlette(routes=[Mount(path, inner)], lifespan=lifespan)
 
 
 @pytest.fixture
@@ -211,10 +226,14 @@ def test_an_app_below_a_path_answers_there(root_path: str) -> None:
 def test_an_app_whose_path_was_taken_off_on_the_way_answers_too() -> None:
     upstream = Upstream()
     with serve(upstream.app()) as emulator_url:
-        transport = httpx.ASGITransport(app(emulator_url), root_path="/below")
+        made = app(emulator_url)
+        transport = httpx.ASGITransport(made, root_path="/below")
 
         async def ask() -> None:
-            async with httpx.AsyncClient(transport=transport, base_url="http://app.test") as asking:
+            async with (
+                made.router.lifespan_context(made),
+                httpx.AsyncClient(transport=transport, base_url="http://app.test") as asking,
+            ):
                 await asking.get("/__clerk/v1/client")
 
         asyncio.run(ask())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,16 @@ class Site:
             Route("/part", self._part),
             Route("/save", self._save, methods=["POST"]),
         ]
-        app = Starlette(routes=routes)
+        app = Starlette(routes=routes, lifespan=self._lifespan)
         self.tenancy.install(app)
         return app
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Ends what the site has open to the emulator, as Tenantry's own does, which asks for a database."""
+        yield
+        if self.tenancy.frontend:
+            await self.tenancy.frontend.close()
 
     def _page(self, name: str, **context: Any) -> Callable[[Request], Awaitable[Response]]:
         async def show(request: Request) -> Response:

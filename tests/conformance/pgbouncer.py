@@ -1,4 +1,6 @@
-"""The real PgBouncer in front of a test server, in transaction mode: clients take turns on few server connections."""
+"""The real PgBouncer in front of a test server, in transaction mode unless told otherwise: clients take turns on few
+server connections.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ READY_SECONDS = 20
 
 
 @contextmanager
-def bouncing(database: Database, *, size: int = 1) -> Iterator[str]:
+def bouncing(database: Database, *, size: int = 1, mode: str = "transaction") -> Iterator[str]:
     """A URL through it, for the app's login; `size` server connections at most. It runs as the server's user."""
     account = unprivileged_account()
     postgres = database.server.postgres
@@ -32,7 +34,7 @@ def bouncing(database: Database, *, size: int = 1) -> Iterator[str]:
             "unix_socket_dir": "",
             "auth_type": "trust",
             "auth_file": folder / "users",
-            "pool_mode": "transaction",
+            "pool_mode": mode,
             "default_pool_size": size,
         }
         lines = [f"{setting} = {value}" for setting, value in settings.items()]

@@ -96,6 +96,10 @@ def bearer(emulator: Emulator, url: str, user: str, organization: str) -> dict[s
     return {"Authorization": f"Bearer {emulator.mint_token(user, organization, seconds=3600, authorized_party=url)}"}
 
 
+def open_client(url: str, seconds: float = COMPILE_SECONDS) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=seconds, trust_env=False)
+
+
 def build(folder: Path, variables: dict[str, str]) -> None:
     """Type-checks too, tests and all, with the configuration that Next.js writes."""
     run(folder, "next", "build", timeout=COMPILE_SECONDS, env=variables)
@@ -124,10 +128,9 @@ def test_a_fresh_app_gets_isolated_rows(empty: Database, open_tmp_path: Path) ->
             "DATABASE_URL": empty.dsn(APP),
         }
         build(folder, variables)
-        with start(folder, "dev", variables) as url:
+        with start(folder, "dev", variables) as url, open_client(url) as client:
             ada = bearer(emulator, url, "ada@example.test", "Acme")
             alan = bearer(emulator, url, "alan@example.test", "Globex")
-            client = httpx.Client(base_url=url, timeout=COMPILE_SECONDS, trust_env=False)
             home = client.get("/", headers=ada)
             assert (home.status_code, home.headers["location"]) == (307, f"/orgs/{acme}")
             assert httpx.URL(client.get("/").headers["location"]).path == "/sign-in"
@@ -173,8 +176,7 @@ def test_what_use_cache_keeps_is_one_tenants(empty: Database, open_tmp_path: Pat
     with closing(Emulator()) as emulator, serve(create_app(emulator)) as clerk_url:
         variables = emulator.instance.nextjs_environment(clerk_url) | {"DATABASE_URL": empty.dsn(APP)}
         build(folder, variables)
-        with start(folder, "start", variables | {"NODE_ENV": "production"}) as url:
-            client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        with start(folder, "start", variables | {"NODE_ENV": "production"}) as url, open_client(url, 30) as client:
 
             def see(user: str, organization: str) -> list[str]:
                 page = client.get("/", headers=bearer(emulator, url, user, organization))
@@ -206,8 +208,7 @@ def test_a_fresh_app_in_front_of_fastapi_shows_its_rows(empty: Database, open_tm
         emulator = deployment.clerk.emulator
         variables = emulator.instance.nextjs_environment(deployment.clerk.url) | {"TENANTRY_API_URL": deployment.url}
         build(folder, variables)
-        with start(folder, "dev", variables) as url:
-            client = httpx.Client(base_url=url, timeout=COMPILE_SECONDS, trust_env=False)
+        with start(folder, "dev", variables) as url, open_client(url) as client:
             # FastAPI takes a Bearer token of any page; this one was made for its own.
             own = client.get(f"/orgs/{acme}", headers=bearer(emulator, deployment.url, ada, acme))
             assert (own.status_code, "Plans of Acme" in own.text) == (200, True)

@@ -75,11 +75,12 @@ def create_example(environ: dict[str, str]) -> Any:
 
 @dataclass
 class Deployment:
-    """`clerk` is the emulator, `url` the app's."""
+    """`clerk` is the emulator, `url` the app's. `stack` closes the clients, before the app stops."""
 
     database: Database
     clerk: Running
     url: str
+    stack: ExitStack
 
     def sign_in(self, user: str, organization: str) -> httpx.Client:
         """An API client that keeps the token it gets now. `user` and `organization` by id, e-mail or name."""
@@ -99,7 +100,9 @@ class Deployment:
         return client
 
     def client(self, **headers: str) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers=headers, trust_env=False)
+        client = httpx.Client(base_url=self.url, headers=headers, trust_env=False)
+        self.stack.callback(client.close)
+        return client
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         """One of the emulator's own controls."""
@@ -192,4 +195,4 @@ def deploy(
         stack.enter_context(serve_on_thread(create_example(given), app_socket))
         headers = {"authorization": f"Bearer {emulator.instance.secret_key}"}
         api = stack.enter_context(httpx.Client(base_url=f"{clerk_url}/v1", headers=headers, trust_env=False))
-        yield Deployment(database, Running(emulator, clerk_url, api), url)
+        yield Deployment(database, Running(emulator, clerk_url, api), url, stack)

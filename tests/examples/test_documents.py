@@ -578,14 +578,14 @@ def test_a_draft_is_read_strictly(deployment: Deployment, town: Town, draft: Any
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(title=st.text(max_size=40), body=st.text(max_size=200), search=st.text(max_size=40))
 def test_no_text_is_a_server_error(deployment: Deployment, town: Town, title: str, body: str, search: str) -> None:
-    browser = deployment.open_browser(town.ada, town.acme)
     form = {"title": title.encode(errors="replace").decode(), "body": body.encode(errors="replace").decode()}
-    made = browser.post("/documents", data=form)
-    assert made.status_code in (303, 422)
-    if made.status_code == 303:
-        assert browser.get(made.headers["location"]).status_code == 200
-    found = browser.get("/", params={"search": search.encode(errors="replace").decode()})
-    assert found.status_code in (200, 422)
+    with deployment.open_browser(town.ada, town.acme) as browser:
+        made = browser.post("/documents", data=form)
+        assert made.status_code in (303, 422)
+        if made.status_code == 303:
+            assert browser.get(made.headers["location"]).status_code == 200
+        found = browser.get("/", params={"search": search.encode(errors="replace").decode()})
+        assert found.status_code in (200, 422)
 
 
 def test_a_search_takes_its_signs_literally(deployment: Deployment, town: Town) -> None:

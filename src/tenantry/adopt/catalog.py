@@ -25,6 +25,7 @@ SCHEMA = "tenantry_adopt"
 
 _SAMPLE = 50
 _TELLING = re.compile(r"user|org|clerk|owner|author|creat|account|tenant|member|company|customer|team|workspace|^id$")
+_CLERK_ID = re.compile(r"(?P<kind>org|user)_[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +280,14 @@ def _sample(connection: psycopg.Connection[Any], table: str, column: str) -> str
         return ""
     query = f"select {column} from {table} where {column} is not null limit {_SAMPLE}"
     values = answers.texts(connection, query)
-    for prefix, holds in (("org_", "organization"), ("user_", "user")):
-        if values and all(re.fullmatch(prefix + "[A-Za-z0-9_]+", value) for value in values):
-            return holds
-    return ""
+    kinds = {kind_of(value) for value in values}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def kind_of(text: str) -> str:
+    """Of what this could be Clerk's id: `organization` or `user`, else ''."""
+    found = _CLERK_ID.fullmatch(text)
+    return {"org": "organization", "user": "user"}[found["kind"]] if found else ""
 
 
 def _needed(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tenantry.adopt.catalog import kind_of
 from tenantry.adopt.names import format_target, parse_target, plain
 from tenantry.adopt.ownership import Proposal
 from tenantry.adopt.plan import KINDS, PLACES, THEN, Decision, Plan, Rows, Source
@@ -304,9 +305,9 @@ def read_pairs(path: str) -> dict[str, str]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             for number, line in enumerate(csv.reader(file), 1):
-                if not line or (number == 1 and len(line) == 2 and not _is_clerk_id(line[1].strip())):
+                if not line or (number == 1 and len(line) == 2 and not kind_of(line[1].strip())):
                     continue
-                if len(line) != 2 or not _is_clerk_id(line[1].strip()):
+                if len(line) != 2 or not kind_of(line[1].strip()):
                     raise ConfigurationError(f"{path}:{number}: a line is a key, a comma, and Clerk's id: 17,org_2abc.")
                 key, clerk_id = line[0].strip(), line[1].strip()
                 if pairs.setdefault(key, clerk_id) != clerk_id:
@@ -318,7 +319,3 @@ def read_pairs(path: str) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(f"{path} cannot be read.", detail=str(error)) from None
     return pairs
-
-
-def _is_clerk_id(text: str) -> bool:
-    return re.fullmatch(r"(org|user)_[A-Za-z0-9_]+", text) is not None

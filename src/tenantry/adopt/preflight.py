@@ -5,14 +5,13 @@ Whatever does not is a sentence; all of them are told at once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tenantry import mirror
 from tenantry.adopt import answers, handmade, obstacles, verify, waiting
 from tenantry.adopt import plan as plans
-from tenantry.adopt.catalog import Schema
+from tenantry.adopt.catalog import Schema, kind_of
 from tenantry.adopt.config import read_pairs
 from tenantry.adopt.names import plain
 from tenantry.adopt.plan import Plan, Source, value_of
@@ -283,7 +282,7 @@ class _Examiner:
     def _require_known(self, ids: Iterable[str], where: str) -> None:
         unknown = []
         for chunk in _chunks(sorted(set(ids))):
-            odd = [each for each in chunk if not re.fullmatch(r"(org|user)_\w+", each)]
+            odd = [each for each in chunk if not kind_of(each)]
             if odd:
                 self.problems.append(f"{where}: {_some(odd)} no Clerk id.")
                 return

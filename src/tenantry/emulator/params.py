@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -86,6 +86,12 @@ class Query:
         if name not in allowed or value[: -len(name)] not in ("", "+", "-"):
             raise errors.invalid("order_by", f"must be one of {', '.join(allowed)}, with + or - before it")
         return name, value.startswith("-")
+
+    def page(self, records: Sequence[T]) -> Sequence[T]:
+        """`limit` of them, 1 to 500, 10 unless given; from `offset` on, 0 unless given."""
+        limit = self.integer("limit", 10, 1, 500) or 10
+        offset = self.integer("offset", 0, 0) or 0
+        return records[offset : offset + limit]
 
 
 class Body:

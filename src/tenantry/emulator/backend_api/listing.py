@@ -19,11 +19,4 @@ def ordered(call: Call, records: Iterable[T], keys: Keys[T], default: str = "-cr
 
 def page(call: Call, records: Sequence[T], shown: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
     """`{data, total_count}`, as the organization family's lists are given."""
-    return {"data": [shown(record) for record in sliced(call, records)], "total_count": len(records)}
-
-
-def sliced(call: Call, records: Sequence[T]) -> Sequence[T]:
-    """`limit` 1 to 500, 10 unless given; `offset` 0 unless given."""
-    limit = call.query.integer("limit", 10, 1, 500) or 10
-    offset = call.query.integer("offset", 0, 0) or 0
-    return records[offset : offset + limit]
+    return {"data": [shown(record) for record in call.query.page(records)], "total_count": len(records)}

@@ -6,7 +6,6 @@ from typing import Any
 
 from tenantry.emulator import errors, render
 from tenantry.emulator.backend_api.call import Call
-from tenantry.emulator.backend_api.listing import sliced
 
 Json = dict[str, Any]
 
@@ -25,7 +24,7 @@ def list_sessions(call: Call) -> list[Json]:
         for each in reversed(call.store.state.sessions.values())
         if user_id in (None, each.user_id) and client_id in (None, each.client_id) and status in (None, each.status)
     ]
-    return [render.session(each) for each in sliced(call, found)]
+    return [render.session(each) for each in call.query.page(found)]
 
 
 def create(call: Call) -> Json:

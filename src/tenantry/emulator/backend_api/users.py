@@ -7,7 +7,7 @@ from typing import Any
 from tenantry.emulator import errors, render
 from tenantry.emulator.backend_api import people
 from tenantry.emulator.backend_api.call import METADATA_MOVED, Call
-from tenantry.emulator.backend_api.listing import Keys, ordered, page, sliced
+from tenantry.emulator.backend_api.listing import Keys, ordered, page
 from tenantry.emulator.backend_api.memberships import show as show_membership
 from tenantry.emulator.params import Body
 from tenantry.emulator.ratelimit import ONE_OBJECT
@@ -41,7 +41,7 @@ def list_users(call: Call) -> list[Json]:
     cursor = call.query.text("starting_after")
     if cursor is not None:
         users = _after(call, users, cursor)
-    return [render.user(user) for user in sliced(call, users)]
+    return [render.user(user) for user in call.query.page(users)]
 
 
 def count(call: Call) -> Json:

@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from tenantry.emulator import templates
 from tenantry.emulator.bundles import Bundles
 from tenantry.emulator.control import views
 from tenantry.emulator.control.assets import Assets
@@ -120,13 +121,7 @@ def _render(template: str, context: Json) -> str:
 
 @cache
 def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tenantry.emulator.control"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.load("tenantry.emulator.control")
     environment.filters |= {
         "clock": _clock,
         "day": _day,

@@ -13,14 +13,8 @@ Json = dict[str, Any]
 
 
 def page(call: Call, records: Sequence[T], shown: Callable[[T], Json]) -> Json:
-    """`records` in the order of creation, as `{data, total_count}`; `limit` is 1 to 500, 10 unless given."""
-    limit = call.query.integer("limit", 10, 1, 500) or 10
-    offset = call.query.integer("offset", 0, 0) or 0
-    newest_first = records[::-1]
-    return {
-        "data": [shown(record) for record in newest_first[offset : offset + limit]],
-        "total_count": len(records),
-    }
+    """`records` in the order of creation, as `{data, total_count}`."""
+    return {"data": [shown(record) for record in call.query.page(records[::-1])], "total_count": len(records)}
 
 
 def statuses(call: Call, allowed: Sequence[str]) -> set[str]:

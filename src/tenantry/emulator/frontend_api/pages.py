@@ -7,6 +7,7 @@ from functools import cache
 import jinja2
 from starlette.responses import HTMLResponse, Response
 
+from tenantry.emulator import templates
 from tenantry.emulator.errors import ClerkError
 
 HEADERS = {
@@ -27,10 +28,4 @@ def refuse(error: ClerkError) -> Response:
 
 @cache
 def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("tenantry.emulator.frontend_api"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return templates.load("tenantry.emulator.frontend_api")
