@@ -12,8 +12,9 @@ A session token is a JWT that Clerk signs with RS256 for 60 seconds. Of each one
    session not pending. Then the organization, which versions 1 and 2 write differently and which are never mixed.
 
 What passes becomes an `Identity` and is kept until the token expires, under the SHA-256 of the signature and beside the
-text that was signed, so that the next request with the same token costs a short hash and a comparison. Failures are not kept: a forged token costs one signature
-check each time, and an unknown `kid` costs no more than the key source allows.
+text that was signed, so that the next request with the same token costs a short hash, two look-ups and a comparison.
+Failures are not kept: a forged token costs one signature check each time, and an unknown `kid` costs no more than the
+key source allows.
 
 Permissions (version 2) are bit masks, one a feature. Clerk's JavaScript pairs the masks with the organization's
 features, its documentation with all features. Both readings are computed and only what both grant is granted.
