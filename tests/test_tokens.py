@@ -573,7 +573,24 @@ async def test_no_token_is_kept_in_the_cache_itself() -> None:
     judge = verifier()
     token = SIGNER.sign(claims_v2(NOW))
     await judge.verify(token)
-    assert list(judge._cache) == [hashlib.sha256(token.encode()).digest()]
+    signed, _, signature = token.rpartition(".")
+    assert [(key, known) for key, (known, _) in judge._cache.items()] == [
+        (hashlib.sha256(signature.encode()).digest(), signed)
+    ]
+    assert signature not in repr(vars(judge))
+
+
+async def test_a_remembered_signature_admits_nothing_but_what_it_signed() -> None:
+    judge = verifier()
+    token = SIGNER.sign(claims_v2(NOW))
+    await judge.verify(token)
+    header, _, signature = token.split(".")
+    _, payload, _ = SIGNER.sign(claims_v2(NOW, sub="user_other")).split(".")
+    for forged in (f"{header}.{payload}.{signature}", f".{token}", f"{token}=", token.rpartition(".")[2]):
+        assert judge.verify_cached(forged) is None
+        with pytest.raises(InvalidToken):
+            await judge.verify(forged)
+    assert judge.verify_cached(token) is not None
 
 
 async def test_a_withdrawn_key_empties_the_cache() -> None:

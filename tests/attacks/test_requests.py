@@ -218,7 +218,7 @@ async def test_remembered_tokens_are_never_taken_for_one_another(world: World) -
 async def test_remembered_by_less_than_all_of_it_one_token_is_taken_for_another(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "_digest", lambda token: token.partition(".")[0].encode())
+    monkeypatch.setattr(tokens, "_divide", lambda token: ("", token.partition(".")[0].encode()))
     assert await ask_in_turn(world, "/documents", sid="sess_1", jti=None) == [["alpha"], ["alpha"]]
 
 

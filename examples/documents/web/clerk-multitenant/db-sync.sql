@@ -1686,8 +1686,8 @@ $$;
 create or replace function tenantry.enter_tenant(context jsonb)
 returns jsonb language plpgsql as $$
 begin
-  perform tenantry.refuse_leftovers();
   perform
+    tenantry.refuse_leftovers(),
     set_config('tenantry.tenant_id', context ->> 'tenant_id', true),
     set_config('tenantry.org_id', coalesce(context ->> 'org_id', ''), true),
     set_config('tenantry.user_id', coalesce(context ->> 'user_id', ''), true),
@@ -4894,12 +4894,11 @@ returns void language plpgsql stable as $$
 declare
   left_behind text;
 begin
-  if pg_my_temp_schema() <> 0 then
+  if exists (select from pg_catalog.pg_cursors as c where c.is_holdable) then
+    select c.name into left_behind from pg_catalog.pg_cursors as c where c.is_holdable limit 1;
+  elsif pg_my_temp_schema() <> 0 then
     select c.oid::regclass::text into left_behind from pg_catalog.pg_class as c
     where c.relnamespace = pg_my_temp_schema() and c.relowner = 'tenantry_tenant'::regrole limit 1;
-  end if;
-  if left_behind is null then
-    select c.name into left_behind from pg_catalog.pg_cursors as c where c.is_holdable limit 1;
   end if;
   if left_behind is not null then
     perform tenantry.raise_error('TY003', left_behind);
@@ -5887,7 +5886,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 0a0919fe438ee8ba6fd3852e5caf77876d5ce6ab2a1fa3c904b7c78edd3870be';
+comment on table tenantry.migrations is 'functions 0.1.0 3c1b2e78516ce1fcecd47e781fecbeda0570cbc72b0d194c94fb6627b0014302';
 reset role;
 set local check_function_bodies = on;
 commit;

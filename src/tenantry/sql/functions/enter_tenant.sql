@@ -3,8 +3,8 @@
 create or replace function tenantry.enter_tenant(context jsonb)
 returns jsonb language plpgsql as $$
 begin
-  perform tenantry.refuse_leftovers();
   perform
+    tenantry.refuse_leftovers(),
     set_config('tenantry.tenant_id', context ->> 'tenant_id', true),
     set_config('tenantry.org_id', coalesce(context ->> 'org_id', ''), true),
     set_config('tenantry.user_id', coalesce(context ->> 'user_id', ''), true),
