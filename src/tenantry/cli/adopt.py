@@ -176,14 +176,14 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
 
     with connect(database_url) as connection:
         found = progress.read(connection)
-        sentences = [*move.list_news(connection), *move.list_waiting(connection)]
+        news, waiting = move.list_news(connection), move.list_waiting(connection)
     if as_json:
-        typer.echo(json.dumps(adopt_progress.told(found)))
+        typer.echo(json.dumps({**adopt_progress.told(found), "news": news, "waiting": waiting}))
     elif not found.entries:
         typer.echo("No move has begun here. Next: tenantry adopt plan")
     else:
         adopt_progress.print_progress(found)
-    for sentence in () if as_json else sentences:
+    for sentence in () if as_json else (*news, *waiting):
         typer.secho(sentence, fg="yellow", err=True)
     raise typer.Exit(1 if found.next or not found.entries else 0)
 
