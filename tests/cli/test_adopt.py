@@ -384,6 +384,9 @@ def test_a_company_that_comes_meanwhile_is_told_of_and_taken_up_once_it_is_named
     planned = place.adopt("plan").stdout
     assert "New in the plan: late.test (org_late). `tenantry adopt apply` takes it up." in planned
     assert told not in planned
+    script = place.adopt("apply", "--sql")
+    assert "New in the plan: late.test (org_late)." in script.stderr
+    assert "what is new in the plan" in script.stdout
     assert place.adopt("apply").returncode == 0
     assert place.adopt("verify").returncode == 0
     _replace(place, "org_acme", "org_late")

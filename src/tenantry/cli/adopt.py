@@ -140,6 +140,11 @@ def apply(
     last, chosen = _phase(to or _DEFAULT), config.load(file)
     pace = Pace(lock_ms, batch_ms, rest, patience)
     with connect(database_url) as connection:
+        if alembic:
+            _write_revisions(move.preview(connection, chosen), file, alembic, after)
+            return
+        for line in move.list_notices(connection, chosen):
+            typer.secho(line, fg="yellow", err=True)
         if sql:
             printed = last if to else PHASES[-1]
             typer.echo(
@@ -148,11 +153,6 @@ def apply(
                 )
             )
             return
-        if alembic:
-            _write_revisions(move.preview(connection, chosen), file, alembic, after)
-            return
-        for line in move.list_notices(connection, chosen):
-            typer.secho(line, fg="yellow", err=True)
         with adopt_progress.watching(as_json=as_json) as watcher:
             move.apply(
                 connection,
@@ -204,12 +204,15 @@ def undo(
 
     first = _phase(back_to)
     with connect(database_url) as connection:
+        kept = move.list_kept(connection, first)
         if sql:
             typer.echo(script.write_undo(connection, first, Pace()))
-            return
-        with adopt_progress.watching(as_json=as_json) as watcher:
-            move.undo(connection, first, Pace(), watcher)
-    if not as_json:
+        else:
+            with adopt_progress.watching(as_json=as_json) as watcher:
+                move.undo(connection, first, Pace(), watcher)
+    for line in kept:
+        typer.secho(line, fg="yellow", err=True)
+    if not (sql or as_json):
         typer.echo("Undone.")
 
 
