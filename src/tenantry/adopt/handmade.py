@@ -100,8 +100,8 @@ def tell_kept(plan: Plan, undone: Iterable[Step]) -> Iterator[str]:
     source = plan.organizations
     if source is not None and any(step.name == _following(source) for step in undone):
         yield (
-            f"{source.table}: it follows the mirror no more. What was copied into it meanwhile stays: organizations that "
-            "it did not have, and what is called as at Clerk now."
+            f"{source.table}: it follows the mirror no more. What was copied into it meanwhile stays: organizations "
+            "that it did not have, and what is called as at Clerk now."
         )
 
 
