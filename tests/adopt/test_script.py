@@ -184,8 +184,9 @@ def test_a_script_takes_up_what_was_added_to_the_plan_and_gives_the_rows_that_wa
     assert organizations_of(world, "newer", "issues") == {"org_four"}
     assert late.findings(still=False) == []
     assert late.apply("constrain").done == []
-    follow(database, text)
+    follow(database, text, to="isolate")
     assert late.findings(still=False) == []
+    assert "what is new in the plan" not in write(naming(late, {**FOURTH, "5": "org_five"}))  # nor does it matter now
 
 
 def test_who_gets_the_rest_may_be_named_to_a_script(database: Database) -> None:

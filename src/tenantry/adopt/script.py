@@ -18,7 +18,7 @@ from importlib import resources
 from itertools import count, groupby
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import arrivals, move, owners, preflight, record, report, runner, verify
+from tenantry.adopt import arrivals, move, owners, preflight, record, report, runner, verify, waiting
 from tenantry.adopt.catalog import SCHEMA
 from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry, Move
@@ -49,18 +49,20 @@ def write_apply(
     nothing. Raises AdoptionRefused as that does."""
     with move.as_owner(connection, plan) as schema:
         begun, entries = move.foresee(connection, plan, schema)
-        known = arrivals.examine(connection, plan, schema)[1] if record.exists(connection) else begun.known
-        if (known.given, plan) != (begun.known.given, begun.plan):
+        now = begun
+        if record.exists(connection) and waiting.is_open(plan, schema):
+            now = replace(begun, plan=plan, known=arrivals.examine(connection, plan, schema)[1])
+        if now != begun:
             entries = [_again(entry) for entry in entries]
         owner = preflight.find_owner(connection, plan, schema)
-        checks = _examine(plan, schema, known, differing=differing)
+        checks = _examine(plan, schema, now.known, differing=differing)
         tables = [schema.tables[each.table] for each in plan.decisions if each.table in schema.tables]
     phases = PHASES[: PHASES.index(last) + 1]
     parts = [
         *_open(_HEAD_OF_APPLY.format(until=until), owner, pace),
         _choose(phases, until),
         *_begin(begun, entries, tables, checksums=checksums),
-        *_add(begun, replace(begun, plan=plan, known=known)),
+        *_add(begun, now),
     ]
     for phase, found in groupby((e for e in entries if e.state != "done"), key=lambda entry: entry.step.phase):
         if phase in phases:
@@ -174,10 +176,9 @@ def _begin(begun: Move, entries: Sequence[Entry], tables: Sequence[Table], *, ch
 
 def _add(begun: Move, now: Move) -> Iterator[str]:
     """What has been added to the plan since the move began, for which the backfill is done once more."""
-    before, after = ({name: record.tell(each)[name] for name in ("plan", "known")} for each in (begun, now))
-    if before != after:
+    if now != begun:
         lines = now.known.given[len(begun.known.given) :]
-        told = [_quoted(text, "json") for text in (*before.values(), *after.values())]
+        told = [_quoted(record.tell(each)[name], "json") for each in (begun, now) for name in ("plan", "known")]
         yield "\\echo 'what is new in the plan'"
         yield f"call pg_temp.adopt_add({', '.join(told)}, {_texts(list(owners.give(lines)))});"
         yield "call pg_temp.adopt_outlast();\n"
