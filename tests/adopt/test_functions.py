@@ -111,6 +111,8 @@ RETURNS = "returns whole rows of it as columns of its own"
         ("begin execute format('insert into %I select ($1).*', target) using new; return new; end", {}, INSERTS),
         ("begin execute 'insert into archive select * from articles'; end", {}, INSERTS),
         ("begin r := new; insert into history select r.*; return new; end", {}, INSERTS),
+        ("declare r articles; begin r := new; insert into history values (r.*); return new; end", {}, INSERTS),
+        ("declare r record; begin r := old; insert into history values (r.*); return new; end", {}, INSERTS),
         (
             "with gone as (delete from articles where id = $1 returning *) insert into archive select * from gone",
             {"language": "sql"},
@@ -136,6 +138,13 @@ RETURNS = "returns whole rows of it as columns of its own"
         ("begin r := (1, 2, 'x')::articles; end", {}, "makes rows of it of a list of values"),
         ("begin perform 1 where (1, 2) in (select * from articles); end", {}, "compares with whole rows of it"),
         # and what goes on as before:
+        (
+            "declare r audit.log; begin r = row(1, tg_op); r.was = hstore(old.*) - hidden;"
+            " insert into audit.log values (r.*); return null; end",
+            {},
+            "",
+        ),
+        ("declare r log%rowtype := null; begin r := new; insert into log select r.*; return new; end", {}, ""),
         ("select * from articles", {"language": "sql", "rows_of": ARTICLES}, ""),
         ("begin return query select * from articles; end", {"rows_of": ARTICLES}, ""),
         ("begin return next r; end", {"rows_of": ARTICLES}, ""),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,7 @@ from adopt.test_script import write, write_undo
 from adopt.worlds import World, schema_of
 from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import Connection, findings, organization, read, record, refused, rows, run
-from tenantry.adopt import config, drift, ownership
+from tenantry.adopt import config, drift, move, ownership
 from tenantry.adopt.plan import Decision, Rows, Then
 from tenantry.adopt.step import PHASES, Phase
 from tenantry.errors import AdoptionRefused
@@ -147,6 +150,26 @@ def test_undone_nothing_follows_any_more_and_the_rest_is_as_it_was(database: Dat
     assert state(database) == before
     tell(database, "organization.updated", "org_one", name="Renamed")
     assert names(database) == RIGHT
+
+
+def test_what_undoing_leaves_in_the_table_is_told(world: World) -> None:
+    def kept(first: Phase) -> list[str]:
+        with world.database.connect(OWNER) as owner:
+            return move.list_kept(owner, first)
+
+    assert kept("expand") == []
+    world.apply("backfill")
+    assert kept("expand") == []
+    world.apply("isolate")
+    assert kept("isolate") == []  # it goes on following
+    told = "public.organizations: it follows the mirror no more. What was copied into it meanwhile stays: "
+    assert [line.startswith(told) for line in kept("constrain")] == [True]
+    command = [sys.executable, "-m", "tenantry", "adopt", "undo"]
+    environment = {**os.environ, "DATABASE_URL": world.database.dsn(OWNER)}
+    undone = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (undone.returncode, undone.stderr.startswith(told)) == (0, True), undone.stderr
+    assert names(world.database) == ["org_new Name of org_new", *RIGHT]
+    assert kept("expand") == []
 
 
 def test_what_the_table_cannot_take_is_told_before_anything_is_changed(world: World, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tenantry.adopt import models, move, ownership
 from tenantry.adopt.catalog import Schema
 from tenantry.adopt.names import format_target
 from tenantry.adopt.plan import Decision, Plan, Rows, check, reference_of
+from tenantry.adopt.step import Phase
 from tenantry.errors import AdoptionRefused
 
 # What a person decides about each app, whether or not its references are foreign keys.
@@ -225,6 +226,39 @@ def test_rows_that_refer_to_nothing_go_to_the_rest(blog: World) -> None:
     assert blog.findings() == []
     with blog.database.connect(OWNER) as owner:
         assert tenant(blog, 100) == read(owner, "select (tenantry.find_tenant('org_rest')).id::text")
+
+
+@pytest.mark.parametrize("phase", ["backfill", "constrain"])
+def test_rows_of_the_rest_follow_what_they_refer_to_though_it_comes_later(blog: World, phase: Phase) -> None:
+    blog = blog.with_plan(rows=Rows(rest="org_rest"))
+    blog.apply(phase)
+    with blog.database.connect(OWNER) as owner:
+        rest = read(owner, "select (tenantry.find_tenant('org_rest')).id::text")
+    with blog.database.connect(APP) as app:
+        run(app, "insert into comments values (100, 100), (101, 101), (102, 102)")
+        run(app, "insert into articles values (101, 3)")
+        assert {tenant(blog, comment) for comment in (100, 101, 102)} == {rest}
+        worlds.mirror_users(blog.database, ["user_3"])
+        run(app, "insert into articles values (100, 1)", "insert into users values (3, 'user_3')")
+    assert blog.findings(still=False) == [
+        ("waiting", "public.articles", "1 rows wait for the next `tenantry adopt apply`."),
+        ("waiting", "public.comments", "2 rows wait for the next `tenantry adopt apply`."),
+    ]
+    blog.apply(phase)
+    assert blog.findings(still=False) == []
+    assert blog.apply(phase).done == []
+    first, third = (personal_tenant(blog.database, f"user_{n}") for n in (1, 3))
+    assert [tenant(blog, comment) for comment in (100, 101, 102)] == [first, third, rest]
+
+
+def test_rows_of_the_rest_follow_what_they_refer_to_before_they_are_hidden(blog: World) -> None:
+    blog = blog.with_plan(rows=Rows(rest="org_rest"))
+    blog.apply("constrain")
+    with blog.database.connect(APP) as app:
+        run(app, "insert into comments values (100, 100)", "insert into articles values (100, 1)")
+    blog.apply("isolate")
+    assert tenant(blog, 100) == personal_tenant(blog.database, "user_1")
+    assert blog.findings(still=False) == []
 
 
 def test_a_reference_without_an_index_is_told(blog: World) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from adopt import worlds
 from adopt.comparing import state
+from adopt.test_arrivals import FOURTH, add_team, naming, organizations_of, sign_up
 from adopt.worlds import PACE, Watched, World, personal_tenant
 from databases import APP, OWNER, SUPERUSER, Database, Server
 from instance import fresh_database
@@ -165,6 +166,67 @@ def test_batches_of_a_script_give_way_and_the_command_takes_up_the_next(servers:
         assert world.findings() == []
         with database.connect(OWNER) as owner:
             assert rows(owner, "select rows from tenantry_adopt.steps where step ->> 'name' = %s", name) == [9_000]
+
+
+def test_a_script_takes_up_what_was_added_to_the_plan_and_gives_the_rows_that_waited_their_tenant(
+    database: Database,
+) -> None:
+    world = worlds.tracker(database)
+    add_team(world)
+    follow(database, write(world, "constrain"))
+    sign_up(database, 4, "new")
+    late = naming(world, FOURTH)
+    assert [kind for kind, *_ in late.findings(still=False)][-1] == "unnamed"
+    text = write(late)
+    follow(database, text, to="constrain")
+    assert organizations_of(world, "new") == organizations_of(world, "new", "issues") == {"org_four"}
+    sign_up(database, 4, "newer")
+    assert organizations_of(world, "newer", "issues") == {"org_four"}
+    assert late.findings(still=False) == []
+    assert late.apply("constrain").done == []
+    follow(database, text, to="isolate")
+    assert late.findings(still=False) == []
+    assert "what is new in the plan" not in write(naming(late, {**FOURTH, "5": "org_five"}))  # nor does it matter now
+
+
+def test_who_gets_the_rest_may_be_named_to_a_script(database: Database) -> None:
+    world = worlds.tracker(database)
+    add_team(world)
+    follow(database, write(world, "constrain"))
+    sign_up(database, 4, "new")
+    worlds.mirror_organizations(database, ["org_rest"])
+    world = world.with_plan(rows=replace(world.plan.rows, rest="org_rest"))
+    follow(database, write(world, "isolate"))
+    assert organizations_of(world, "new") == organizations_of(world, "new", "issues") == {"org_rest"}
+    assert world.findings(still=False) == []
+
+
+def test_a_script_that_knows_less_than_the_record_is_to_be_printed_again(database: Database) -> None:
+    world = worlds.tracker(database)
+    add_team(world)
+    world.apply("constrain")
+    late = naming(world, FOURTH)
+    text = write(late)
+    worlds.mirror_organizations(database, ["org_five"])
+    naming(late, {**FOURTH, "5": "org_five"}).apply("constrain")
+    stopped = psql(database, text)
+    assert stopped.returncode == 3
+    assert "More has been added to the plan since this script was printed." in stopped.stderr
+
+
+def test_a_script_waits_for_who_may_not_know_yet_what_was_added(database: Database) -> None:
+    world = worlds.tracker(database)
+    add_team(world)
+    world.apply("constrain")
+    late = naming(world, FOURTH)
+    with database.connect(APP, autocommit=False) as app:
+        app.execute("select from teams")
+        stopped = psql(database, write(late, pace=Pace(patience=1)))
+        assert stopped.returncode == 3
+        assert "Transactions that were open 1s ago are so still" in stopped.stderr
+        app.rollback()
+    late.apply("isolate")
+    assert late.findings(still=False) == []
 
 
 def test_a_step_of_a_script_waits_for_its_locks_without_holding_the_app_up(one_world: World) -> None:

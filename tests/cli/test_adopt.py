@@ -330,7 +330,9 @@ def test_a_move_is_applied_verified_and_undone(place: Place) -> None:
     assert status.returncode == 1
     assert "contract   0 of " in status.stdout
     assert "Next: fill what is left of public.articles" in status.stdout
-    assert {step["state"] for step in json.loads(place.adopt("status", "--json").stdout)} == {"done", "pending"}
+    told = json.loads(place.adopt("status", "--json").stdout)
+    assert {step["state"] for step in told["steps"]} == {"done", "pending"}
+    assert (told["at_work"], told["news"], told["waiting"]) == (False, [], [])
     step = applied.stdout.index("expand: give public.articles its tenant_id")
     assert "alter table public.articles add column" in applied.stdout[step : step + 200]  # each step with its SQL
     assert re.search(r"^    done, 180 rows, [0-9.]+ s", applied.stdout, re.MULTILINE)
@@ -373,6 +375,7 @@ def test_a_company_that_comes_meanwhile_is_told_of_and_taken_up_once_it_is_named
     assert told in place.adopt("plan").stdout
     for command in ("status", "apply"):
         assert told in place.adopt(command).stderr
+    assert told in json.loads(place.adopt("status", "--json").stdout)["waiting"][0]
     verified = place.adopt("verify")
     assert verified.returncode == 1
     assert "null  public.articles  1 rows have no tenant." in verified.stdout
@@ -381,6 +384,9 @@ def test_a_company_that_comes_meanwhile_is_told_of_and_taken_up_once_it_is_named
     planned = place.adopt("plan").stdout
     assert "New in the plan: late.test (org_late). `tenantry adopt apply` takes it up." in planned
     assert told not in planned
+    script = place.adopt("apply", "--sql")
+    assert "New in the plan: late.test (org_late)." in script.stderr
+    assert "what is new in the plan" in script.stdout
     assert place.adopt("apply").returncode == 0
     assert place.adopt("verify").returncode == 0
     _replace(place, "org_acme", "org_late")
@@ -410,6 +416,7 @@ def test_what_is_new_in_the_database_is_told_once_a_move_has_begun(place: Place)
     assert told in planned.stdout
     assert told in json.loads(place.adopt("plan", "--json").stdout)["differences"][0]
     assert told in place.adopt("status").stderr
+    assert told in json.loads(place.adopt("status", "--json").stdout)["news"][0]
     assert told in place.adopt("apply").stderr
     stopped = place.adopt("apply", "--to", "isolate")
     assert stopped.returncode == 1

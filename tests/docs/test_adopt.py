@@ -24,6 +24,7 @@ from sqlalchemy import create_engine
 
 from adopt import worlds
 from databases import OWNER, SUPERUSER, Database, Server
+from instance import SECRET, delivery
 from reconciling import World as Clerk
 from reconciling import clerk_world
 from signer import ISSUER, Signer, claims_v2
@@ -31,6 +32,7 @@ from snippets import ROOT, blocks
 from tenantry.adopt import config, graph, ownership, svg
 from tenantry.adopt.catalog import Column, Index, Reference, Schema, Table
 from tenantry.adopt.plan import Rows
+from tenantry.emulator.store import Event
 
 PAGE = "docs/adopt.md"
 APP = ROOT / "tests" / "adopt" / "app"
@@ -114,11 +116,20 @@ class App:
 
     async def ask(self, person: str, method: str, path: str, **params: str) -> httpx.Response:
         """As somebody, in the organization of their company."""
-        org_id = self.walk.organizations.get(PEOPLE[person])
+        return await self.ask_in(self.walk.organizations.get(PEOPLE[person]), person, method, path, **params)
+
+    async def ask_in(self, org_id: str | None, person: str, method: str, path: str, **params: str) -> httpx.Response:
         organization = {"id": org_id, "rol": "member"} if org_id else None
         claims = claims_v2(sub=self.walk.people[person], o=organization, azp=None)
         headers = {"Authorization": f"Bearer {self.signer.sign(claims)}"}
         return await self.client.request(method, path, params=params, headers=headers)
+
+    async def hear(self, events: list[Event]) -> None:
+        """What Clerk tells by webhooks."""
+        for event in events:
+            headers, body = delivery(self.walk.clerk.letter(event))
+            response = await self.client.post("/webhooks/clerk", headers=headers, content=body)
+            assert response.status_code == 200, response.text
 
     async def get(self, person: str, path: str) -> Any:
         response = await self.ask(person, "GET", path)
@@ -143,29 +154,35 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def walk(lone_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
-    """The page's app with its users, in a database of the page's two logins."""
+def place(lone_server: Server, tmp_path: Path) -> Iterator[Walk]:
+    """An empty database of the page's two logins, and its people."""
     database = lone_server.create()
     with database.connect(SUPERUSER) as connection:
         connection.execute("create role owner login nosuperuser createrole")
         connection.execute("create role app login nosuperuser")
         connection.execute(sql.SQL("alter database {} owner to owner").format(sql.Identifier(database.name)))
     with clerk_world(database) as clerk:
-        walk = Walk(tmp_path, database, clerk, {person: clerk.user(person) for person in PEOPLE})
-        make_tables(walk, monkeypatch)
-        yield walk
+        yield Walk(tmp_path, database, clerk, {person: clerk.user(person) for person in PEOPLE})
 
 
-def make_tables(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", walk.database.dsn("app"))
-    engine = create_engine(walk.database.url("owner"))
-    load("before", monkeypatch).Base.metadata.create_all(engine)
-    engine.dispose()
-    with walk.database.connect("owner") as connection:
+@pytest.fixture
+def walk(place: Walk, monkeypatch: pytest.MonkeyPatch) -> Walk:
+    """The page's app with its users."""
+    make_tables(place, "before", monkeypatch)
+    with place.database.connect("owner") as connection:
         connection.execute("insert into priorities values ('low'), ('normal'), ('high')")
         for person, company in PEOPLE.items():
-            values = [walk.people[person], f"{person}@example.test", company]
+            values = [place.people[person], f"{person}@example.test", company]
             connection.execute("insert into users (clerk_id, email, company) values (%s, %s, %s)", values)
+    return place
+
+
+def make_tables(walk: Walk, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", walk.database.dsn("app"))
+    engine = create_engine(walk.database.url("owner"))
+    load(name, monkeypatch).Base.metadata.create_all(engine)
+    engine.dispose()
+    with walk.database.connect("owner") as connection:
         connection.execute("grant select, insert, update, delete on all tables in schema public to app")
 
 
@@ -238,10 +255,49 @@ async def busy(app: App, person: str, name: str) -> AsyncIterator[None]:
         assert await asyncio.wait_for(task, 30) > 5
 
 
-def test_the_page_shows_how_the_app_changes() -> None:
-    before, after = ((APP / f"{name}.py").read_text().splitlines(keepends=True) for name in ("before", "after"))
-    [shown] = blocks(PAGE, "diff")
+@pytest.mark.parametrize(("number", "name"), [(0, ""), (1, "by_hand_")])
+def test_the_page_shows_how_the_app_changes(number: int, name: str) -> None:
+    before, after = ((APP / f"{name}{when}.py").read_text().splitlines(keepends=True) for when in ("before", "after"))
+    shown = blocks(PAGE, "diff")[number]
     assert shown == "".join(difflib.unified_diff(before, after, "before.py", "after.py", n=1))
+
+
+async def test_the_page_moves_an_app_with_organizations_by_hand(place: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
+    [prepare, _, _, _, apply, _, _, _, isolate, contract] = blocks(PAGE, "console")
+    signer = Signer(place.clerk.emulator.instance.id)
+    make_tables(place, "by_hand_before", monkeypatch)
+    monkeypatch.setenv("CLERK_WEBHOOK_SIGNING_SECRET", SECRET)
+    companies = {"ada": place.clerk.organization("Harbor"), "cleo": place.clerk.organization("Pine")}
+    for person, org_id in companies.items():
+        place.clerk.join(org_id, place.people[person])
+
+    async def bill(app: App, person: str, total: int) -> None:
+        response = await app.ask_in(companies[person], person, "POST", "/invoices", total=str(total))
+        assert response.status_code == 200, response.text
+
+    async def totals(app: App) -> list[Any]:
+        asked = [await app.ask_in(org_id, person, "GET", "/invoices") for person, org_id in companies.items()]
+        return [response.json() for response in asked]
+
+    async with place.serve("by_hand_before", signer, monkeypatch) as old:
+        await old.hear(place.clerk.take_events())
+        await bill(old, "ada", 1)
+        await bill(old, "cleo", 2)
+        await place.follow(prepare)
+        await place.follow("tenantry adopt plan")
+        file = place.folder / "adopt.toml"
+        file.write_text(file.read_text().replace('then = "leave"', 'then = "follow"'))
+        await place.follow(apply)
+        async with place.serve("by_hand_after", signer, monkeypatch) as new:
+            await bill(old, "ada", 3)
+            await bill(new, "ada", 4)
+            assert await totals(old) == await totals(new) == [[1, 3, 4], [2]]
+            await place.follow(isolate)
+            companies["ben"] = place.clerk.organization("Cedar", place.people["ben"])
+            await new.hear(place.clerk.take_events())
+            await bill(new, "ben", 5)
+            await place.follow(contract)
+            assert await totals(new) == [[1, 3, 4], [2], [5]]
 
 
 async def test_the_page_tells_what_is_found_of_organizations_by_hand(database: Database, tmp_path: Path) -> None:

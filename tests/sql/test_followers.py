@@ -394,6 +394,26 @@ def test_a_table_that_somebody_locks_delays_an_event_by_moments(
     assert len(shown(owner)) == 50
 
 
+def test_a_lock_that_a_trigger_of_the_app_wants_delays_an_event_by_moments(
+    owner: Connection, app: Connection, database: Database
+) -> None:
+    run(
+        owner,
+        "create table counted (organizations bigint)",
+        "create function count_them() returns trigger language plpgsql as"
+        " 'begin insert into counted values (1); return new; end'",
+        "create trigger count_them before insert on organizations for each row execute function count_them()",
+    )
+    follow(owner)
+    with database.connect(OWNER) as other, other.transaction():
+        run(other, "lock table counted in access exclusive mode")
+        run(app, "set statement_timeout = '2s'")  # who waited for the lock would wait for ever
+        tell(app, "org_one")
+    assert rows(app, "select code from tenantry.follower_gaps") == ["55P03"]
+    run(owner, "select tenantry.catch_up_v1()")
+    assert [line.split()[0] for line in shown(owner)] == ["org_one"]
+
+
 def test_a_table_that_is_dropped_or_renamed_fails_nothing_and_is_told_of(owner: Connection, app: Connection) -> None:
     follow(owner)
     run(owner, "alter table organizations rename to companies")

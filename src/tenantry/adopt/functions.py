@@ -87,11 +87,12 @@ class Function:
         if re.search(rf"\([^()]*,[^()]*\)\s*::\s*(?:[\w\"]+\.)?{re.escape(name)}(?![\w%])", statement, re.IGNORECASE):
             return "makes rows of it of a list of values"
         insert = _INSERT.search(statement)
+        target = insert["target"] if insert else ""
         before, rest = (statement[: insert.start()], statement[insert.end() :]) if insert else ("", statement)
         if re.search(r"\bwith\b", before, re.IGNORECASE):
             rest = before + rest
         stars = list(_stars(rest))
-        if insert and self._inserts(stars, rest, table):
+        if insert and self._inserts(stars, rest, table, target):
             return "inserts whole rows of it"
         if insert or not stars or not _has(rest, name):
             return ""
@@ -102,11 +103,18 @@ class Function:
         returned = self.language == "sql" or re.search(r"\breturn\s+query\b", rest, re.IGNORECASE)
         return "returns whole rows of it as columns of its own" if self.columns and returned else ""
 
-    def _inserts(self, stars: list[str], rest: str, table: str) -> bool:
+    def _inserts(self, stars: list[str], rest: str, table: str, target: str) -> bool:
         if stars and _has(rest, split(table)[1]):
             return True
         variables = [star for star in stars if star and len(re.findall(_whole(star), rest, re.IGNORECASE)) == 1]
-        return bool(variables) and (table in self.triggers or _has(self.source, split(table)[1]))
+        others = [variable for variable in variables if not self._declares(variable, target)]
+        return bool(others) and (table in self.triggers or _has(self.source, split(table)[1]))
+
+    def _declares(self, variable: str, table: str) -> bool:
+        """Whether a variable holds rows of the table into which it is inserted: it has that one's columns, whatever is
+        made of the row that they are taken from, such as one `hstore(old.*)`."""
+        declared = rf"{_whole(variable)}\s+(?:constant\s+)?{re.escape(table)}(?:%rowtype)?\s*(?:$|:=|=|not\b|default\b)"
+        return any(re.search(declared, statement, re.IGNORECASE) for statement in _statements(self.source))
 
     def writes(self) -> list[str]:
         """The tables that it writes to, as it names them."""

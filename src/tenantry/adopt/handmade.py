@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tenantry.adopt import ddl
@@ -38,7 +38,10 @@ def list_notices(plan: Plan) -> list[str]:
             'stays the app\'s own. With then = "follow" or "retire" in [organizations] its handler of webhooks can go.'
         )
     elif source.then == "follow":
-        told = "follows the mirror from `constrain` on. A handler of yours that still inserts says `on conflict`."
+        told = (
+            "follows the mirror from `constrain` on, and webhooks wait for its triggers. A handler of yours that still "
+            "inserts says `on conflict`."
+        )
     else:
         told = "is out of tenants' reach after `contract`: see that no query and no function reads it."
     return [f"{source.table}: it {told}"]
@@ -86,11 +89,24 @@ def follow(plan: Plan, schema: Schema) -> Iterator[Step]:
         f"  perform tenantry.unfollow_tenants_v1({table}); end if; end $$"
     )
     sql = f"select tenantry.follow_tenants_v1({table}, {literal(json.dumps(_options(source)))})"
-    name = f"have {source.table} follow the mirror"
-    yield Step("constrain", name, source.table, "together", (sql,), (undo,), "SHARE")
+    yield Step("constrain", _following(source), source.table, "together", (sql,), (undo,), "SHARE")
     sql = "do $$ begin while (tenantry.catch_up_v1() ->> 'copied')::integer > 0 loop commit; end loop; end $$"
     name = f"copy the mirror's organizations into {source.table}"
     yield Step("constrain", name, source.table, "alone", (sql,), rows=schema.tables[source.table].rows)
+
+
+def tell_kept(plan: Plan, undone: Iterable[Step]) -> Iterator[str]:
+    """What stays when these steps are undone: whose rows would go with an organization's, nobody can tell from here."""
+    source = plan.organizations
+    if source is not None and any(step.name == _following(source) for step in undone):
+        yield (
+            f"{source.table}: it follows the mirror no more. What was copied into it meanwhile stays: organizations "
+            "that it did not have, and what is called as at Clerk now."
+        )
+
+
+def _following(source: Source) -> str:
+    return f"have {source.table} follow the mirror"
 
 
 def retire(plan: Plan) -> Iterator[Step]:

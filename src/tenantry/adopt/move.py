@@ -27,7 +27,7 @@ from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.record import Entry, Move
 from tenantry.adopt.runner import Pace, Watcher
-from tenantry.adopt.step import Phase
+from tenantry.adopt.step import PHASES, Phase
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:
@@ -175,6 +175,18 @@ def undo(connection: psycopg.Connection[Any], first: Phase, pace: Pace, watcher:
         if all(entry.state == "pending" for entry in record.read(connection)):
             partitions.let_go(connection, tables, pace)
             record.forget(connection)
+
+
+def list_kept(connection: psycopg.Connection[Any], first: Phase) -> list[str]:
+    """What would stay if the move were undone back to before a phase, a sentence each."""
+    owner = record.owner(connection)
+    if owner is None:
+        return []
+    with _acting_as(connection, owner):
+        move = record.read_move(connection)
+        later = PHASES[PHASES.index(first) :]
+        done = [each.step for each in record.read(connection) if each.state != "pending" and each.step.phase in later]
+        return list(handmade.tell_kept(move.plan, done)) if move else []
 
 
 def read_progress(connection: psycopg.Connection[Any]) -> Sequence[Entry]:

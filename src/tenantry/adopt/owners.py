@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tenantry.adopt import ddl
 from tenantry.adopt.catalog import SCHEMA, Schema, Table
 from tenantry.adopt.names import listing, literal, quote, shorten
-from tenantry.adopt.plan import Decision, Plan, Source, value_of
+from tenantry.adopt.plan import Decision, Plan, Source, reference_of, value_of
 from tenantry.adopt.step import LEAF, PAGES, Known, Line, Step
 
 _CHUNK = 1_000
@@ -94,7 +94,7 @@ def make_mapping(plan: Plan, schema: Schema, source: Source, kind: str) -> Step:
     sql = (
         *_make_table(kind, column.type if column else "text"),
         # What it waits for is a batch of ours, at most: no reason not to know where somebody went.
-        ddl.function(function, _body(plan, source, kind, watched), "lock_timeout = 0"),
+        ddl.function(function, _body(plan, schema, source, kind), "lock_timeout = 0"),
         f"create or replace trigger zz_tenantry_adopt_place after insert or update of {listing(watched)}"
         f" on {source.table}\n  for each row execute function {function}()",
     )
@@ -127,8 +127,13 @@ def _watched(plan: Plan, source: Source, kind: str) -> list[str]:
     return list(filter(None, [source.key, source.clerk_id]))
 
 
-def _body(plan: Plan, source: Source, kind: str, watched: list[str]) -> str:
+def _body(plan: Plan, schema: Schema, source: Source, kind: str) -> str:
+    watched = _watched(plan, source, kind)
     same = " and ".join(f"old.{column}::text is not distinct from new.{column}::text" for column in watched)
+    left = _former("null", "rest", "coalesce(placed.tenant_id, rest)")
+    first = f"case when tg_op = 'UPDATE' then {left} end"
+    if _may_be_named_before(plan, schema, source):
+        first = f"case when tg_op = 'UPDATE' or rest <> placed.tenant_id then {left} end"
     gone = _former("m.former", "coalesce(m.tenant_id, rest)", "coalesce(excluded.tenant_id, rest)")
     return f"""declare
   rest constant uuid := {rest()};
@@ -138,7 +143,7 @@ begin
   end if;
   insert into {mapping(kind)} as m (key, tenant_id, former)
   select new.{source.key}, placed.tenant_id,
-    case when tg_op = 'UPDATE' then {_former("null", "rest", "coalesce(placed.tenant_id, rest)")} end
+    {first}
   from (select {place(plan, source, kind, "new")}) as placed(tenant_id)
   on conflict (key) do update set tenant_id = excluded.tenant_id, changed = excluded.changed,
     former = {gone}
@@ -148,6 +153,13 @@ exception when others then
   raise warning 'tenantry adopt: %', sqlerrm;  -- the app goes on; the row's owner is looked for again later
   return null;
 end"""
+
+
+def _may_be_named_before(plan: Plan, schema: Schema, source: Source) -> bool:
+    """Whether rows may name who comes only later, as nothing enforces the reference: until then the rest has them."""
+    naming = [each for each in plan.owned if each.tenant == "owner" and plan.source(schema, each) == source]
+    references = [reference_of(schema, decision) for decision in naming]
+    return any(reference is not None and not reference.enforced for reference in references)
 
 
 def _former(former: str, left: str, now: str) -> str:

@@ -5,6 +5,7 @@ Theory of operation.
   done; so it may be run again, and the commands go on where it stopped, as it does where they stopped.
 - What the runner does to a step, procedures of the session do: they wait for locks as briefly, as often, and commit
   after each batch. No `statement_timeout` can end a batch, since it counts from the call's begin.
+- What was added to the plan of a move that had begun it takes up first, and then does the backfill once more.
 - What cannot be in a transaction stands by itself; what a broken attempt left is dropped first.
 """
 
@@ -12,12 +13,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from itertools import count, groupby
 from typing import TYPE_CHECKING, Any
 
-from tenantry.adopt import move, preflight, record, report, runner, verify
+from tenantry.adopt import arrivals, move, owners, preflight, record, report, runner, verify, waiting
 from tenantry.adopt.catalog import SCHEMA
 from tenantry.adopt.names import literal
 from tenantry.adopt.record import Entry, Move
@@ -48,14 +49,20 @@ def write_apply(
     nothing. Raises AdoptionRefused as that does."""
     with move.as_owner(connection, plan) as schema:
         begun, entries = move.foresee(connection, plan, schema)
+        now = begun
+        if record.exists(connection) and waiting.is_open(plan, schema):
+            now = replace(begun, plan=plan, known=arrivals.examine(connection, plan, schema)[1])
+        if now != begun:
+            entries = [_again(entry) for entry in entries]
         owner = preflight.find_owner(connection, plan, schema)
-        checks = _examine(plan, schema, begun.known, differing=differing)
+        checks = _examine(plan, schema, now.known, differing=differing)
         tables = [schema.tables[each.table] for each in plan.decisions if each.table in schema.tables]
     phases = PHASES[: PHASES.index(last) + 1]
     parts = [
         *_open(_HEAD_OF_APPLY.format(until=until), owner, pace),
         _choose(phases, until),
         *_begin(begun, entries, tables, checksums=checksums),
+        *_add(begun, now),
     ]
     for phase, found in groupby((e for e in entries if e.state != "done"), key=lambda entry: entry.step.phase):
         if phase in phases:
@@ -165,6 +172,20 @@ def _begin(begun: Move, entries: Sequence[Entry], tables: Sequence[Table], *, ch
     yield "\\echo 'the record'"
     yield f"call pg_temp.adopt_begin({_quoted(record.MAKE)}, {_quoted(insert)}, {_quoted(f'[{steps}]', 'json')},"
     yield f"{_quoted(verify.SETTINGS)}, {names}, {lists}, {_texts(sums)});\n"
+
+
+def _add(begun: Move, now: Move) -> Iterator[str]:
+    """What has been added to the plan since the move began, for which the backfill is done once more."""
+    if now != begun:
+        lines = now.known.given[len(begun.known.given) :]
+        told = [_quoted(record.tell(each)[name], "json") for each in (begun, now) for name in ("plan", "known")]
+        yield "\\echo 'what is new in the plan'"
+        yield f"call pg_temp.adopt_add({', '.join(told)}, {_texts(list(owners.give(lines)))});"
+        yield "call pg_temp.adopt_outlast();\n"
+
+
+def _again(entry: Entry) -> Entry:
+    return replace(entry, state="pending") if entry.step.phase == "backfill" else entry
 
 
 def _examine(plan: Plan, schema: Schema, known: Known, *, differing: bool) -> str:

@@ -203,6 +203,8 @@ class Transition:
         to_do = f"t.{column} is null"
         if self.decision.tenant == "owner":
             to_do = f"({to_do} or t.{column} = any (m.former))"
+        elif self._follows_unenforced():
+            to_do = f"({to_do} or {self._is_late()})"
         of_nobody = f"t.{column} is null and {rest} is not null"
         return self._batches(
             "backfill",
@@ -210,6 +212,11 @@ class Transition:
             f"update {LEAF} as t set {sets}{source}\nwhere {PAGES} and {to_do}{on}",
             f"update {LEAF} as t set {column} = {rest}\nwhere {PAGES} and {of_nobody}",
         )
+
+    def _is_late(self, row: str = "t", above: str = "p") -> str:
+        """In SQL: whether a row was given to the rest before what it refers to came, which nothing enforces."""
+        column, theirs = f"{row}.{self.column.name}", f"{above}.{self._parent()[1].column.name}"
+        return f"{column} = {owners.rest(self.column.key)} and {theirs} <> {column}"
 
     def _settle(self) -> Step:
         sets, source, on = self._matching()
@@ -238,27 +245,36 @@ class Transition:
     # what came since
 
     def left_behind(self) -> str:
-        """A query: whether a row has no tenant, though its owner has one, or somebody gets the rest."""
+        """A query: whether a row has no tenant, though its owner has one, or somebody gets the rest; or whether it has
+        that one's, and what it refers to came later."""
         _, source, on = self._matching()
         none = f"from {self.table.name} as t where t.{self.column.name} is null"
         of_owner = f"exists (select {none} and exists (select{source} where true{on}))"
-        return f"select {of_owner} or {owners.rest(self.column.key)} is not null and exists (select {none})"
+        late = ""
+        if self._follows_unenforced():
+            reference, _ = self._parent()
+            joined = f"{self.table.name} as t join {reference.target} as p on {reference.joins('t', 'p')}"
+            late = f" or exists (select from {joined} where {self._is_late()})"
+        return f"select {of_owner} or {owners.rest(self.column.key)} is not null and exists (select {none}){late}"
 
     def waiting(self) -> str | None:
         """A query: how many rows without a tenant, and how many of another than their owner's, wait to be settled, and
         how many of whom nobody knows yet where their owner went. None where there is nobody to wait for."""
-        joins, each, above = [], self, 0
+        joins, late, each, above = [], [], self, 0
         while each.decision.tenant == "reference":
             reference, parent = each._parent()
             on = reference.joins(f"t{above}", f"t{above + 1}")
             joins.append(f"join {reference.target} as t{above + 1} on {on}")
+            late += [each._is_late(f"t{above}", f"t{above + 1}")] if each._follows_unenforced() else []
             each, above = parent, above + 1
         if each.decision.tenant != "owner":
             return None
         _, kind = each._owner()
         joins.append(f"join {owners.mapping(kind)} as m on m.key = t{above}.{each.decision.column[0]}")
         found = f"coalesce(m.tenant_id, {owners.rest()}) is not null"
-        none, gone = f"t0.{self.column.name} is null", f"t{above}.{each.column.name} = any (m.former)"
+        none = f"t0.{self.column.name} is null"
+        gone = " or ".join([f"t{above}.{each.column.name} = any (m.former)", *late])
+        gone = f"({gone})" if late else gone
         counted = (
             f"{none} and {found}",
             f"not {none} and {gone} and {found}",

@@ -140,6 +140,11 @@ def apply(
     last, chosen = _phase(to or _DEFAULT), config.load(file)
     pace = Pace(lock_ms, batch_ms, rest, patience)
     with connect(database_url) as connection:
+        if alembic:
+            _write_revisions(move.preview(connection, chosen), file, alembic, after)
+            return
+        for line in move.list_notices(connection, chosen):
+            typer.secho(line, fg="yellow", err=True)
         if sql:
             printed = last if to else PHASES[-1]
             typer.echo(
@@ -148,11 +153,6 @@ def apply(
                 )
             )
             return
-        if alembic:
-            _write_revisions(move.preview(connection, chosen), file, alembic, after)
-            return
-        for line in move.list_notices(connection, chosen):
-            typer.secho(line, fg="yellow", err=True)
         with adopt_progress.watching(as_json=as_json) as watcher:
             move.apply(
                 connection,
@@ -176,14 +176,14 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
 
     with connect(database_url) as connection:
         found = progress.read(connection)
-        sentences = [*move.list_news(connection), *move.list_waiting(connection)]
+        news, waiting = move.list_news(connection), move.list_waiting(connection)
     if as_json:
-        typer.echo(json.dumps(adopt_progress.told(found)))
+        typer.echo(json.dumps({**adopt_progress.told(found), "news": news, "waiting": waiting}))
     elif not found.entries:
         typer.echo("No move has begun here. Next: tenantry adopt plan")
     else:
         adopt_progress.print_progress(found)
-    for sentence in () if as_json else sentences:
+    for sentence in () if as_json else (*news, *waiting):
         typer.secho(sentence, fg="yellow", err=True)
     raise typer.Exit(1 if found.next or not found.entries else 0)
 
@@ -204,12 +204,15 @@ def undo(
 
     first = _phase(back_to)
     with connect(database_url) as connection:
+        kept = move.list_kept(connection, first)
         if sql:
             typer.echo(script.write_undo(connection, first, Pace()))
-            return
-        with adopt_progress.watching(as_json=as_json) as watcher:
-            move.undo(connection, first, Pace(), watcher)
-    if not as_json:
+        else:
+            with adopt_progress.watching(as_json=as_json) as watcher:
+                move.undo(connection, first, Pace(), watcher)
+    for line in kept:
+        typer.secho(line, fg="yellow", err=True)
+    if not (sql or as_json):
         typer.echo("Undone.")
 
 

@@ -205,15 +205,15 @@ def brief(entry: Entry) -> dict[str, Any]:
     return told | {"rows": entry.rows, "held_ms": entry.held_ms}
 
 
-def told(found: Progress) -> list[dict[str, Any]]:
-    """A move for machines: its steps; with that under way, how far its batches are."""
+def told(found: Progress) -> dict[str, Any]:
+    """A move for machines: whether somebody is at work, and its steps; with that under way, how far its batches are."""
     steps = [{"position": entry.position, **brief(entry)} for entry in found.entries]
     batches, under_way = found.batches, found.next
     if batches and under_way:
         done = batches.done / batches.pages if batches.pages else 1.0
         speed = {"rows_per_second": batches.rows_per_second, "seconds_left": batches.seconds_left}
         steps[under_way.position - 1] |= {"done": done, **speed}
-    return steps
+    return {"at_work": found.at_work, "steps": steps}
 
 
 def print_progress(found: Progress) -> None:

@@ -244,6 +244,56 @@ begin
 end
 $$;
 
+-- Writes down what has been added to the plan, unless it is there already; triggers know it from then on, and the
+-- backfill begins anew.
+create or replace procedure pg_temp.adopt_add(plan jsonb, known jsonb, new_plan jsonb, new_known jsonb, statements text[])
+language plpgsql as $$
+declare
+  kept record;
+  each text;
+begin
+  select m.plan, m.known into kept from tenantry_adopt.moves as m;
+  if (kept.plan, kept.known) = (new_plan, new_known) then
+    return;
+  elsif (kept.plan, kept.known) <> (plan, known) then
+    raise exception 'More has been added to the plan since this script was printed.'
+      using hint = 'Print it again: `tenantry adopt apply --sql`.';
+  end if;
+  foreach each in array statements loop
+    execute each;
+  end loop;
+  update tenantry_adopt.moves as m set plan = new_plan, known = new_known;
+  update tenantry_adopt.steps as s set state = 'pending', leaf = null, page = 0 where s.step ->> 'phase' = 'backfill';
+end
+$$;
+
+-- Waits for transactions to end that are open now: who knows less may be writing rows yet. Not once there is no need.
+create or replace procedure pg_temp.adopt_outlast() language plpgsql as $$
+declare
+  begun constant timestamptz := clock_timestamp();
+  open  text[];
+  now   text[];
+begin
+  if not exists (select from tenantry_adopt.steps as s where s.step ->> 'phase' = 'backfill' and s.state = 'pending') then
+    return;
+  end if;
+  loop
+    now := array(
+      select l.virtualxid from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
+      where l.locktype = 'virtualxid' and l.virtualxid = l.virtualtransaction
+        and a.datname = current_database() and a.usesysid is not null and l.pid <> pg_backend_pid());
+    open := array(select unnest(coalesce(open, now)) intersect select unnest(now));
+    exit when cardinality(open) = 0;
+    if clock_timestamp() > begun + current_setting('tenantry_adopt.patience')::interval then
+      raise exception 'Transactions that were open % ago are so still, and may write rows of before.',
+        current_setting('tenantry_adopt.patience') using hint = 'End them, or wait; then run it again: it goes on here.';
+    end if;
+    commit;
+    perform pg_sleep(0.05);
+  end loop;
+end
+$$;
+
 -- Stops where partitions came since the script was printed.
 create or replace procedure pg_temp.adopt_partitions(nth integer, wanted text, place text, known text[])
 language plpgsql as $$
