@@ -469,7 +469,7 @@ async def test_a_thread_that_takes_too_long_commits_nothing_and_holds_up_no_othe
 async def test_a_thread_of_short_statements_without_end_is_ended_by_a_server_that_counts_them_all(
     servers: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL does from version 17 on. A session refuses statements that come too late; a pool's connection does not."""
+    """PostgreSQL does from version 17 on. A session refuses late statements by itself, a pool's connection does not."""
     monkeypatch.setattr(changes, "ATTEMPTS", 2)
     with fresh_database(servers, version=18) as database, ConnectionPool(database.dsn(), min_size=1) as pool:
 

@@ -187,8 +187,8 @@ def test_if_parents_could_end_at_once_their_member_would_leave_twice(database: D
 
 @dataclass(frozen=True)
 class Race:
-    """`known` is committed, and `first` under way when `second` begins, which waits for it. `third` begins when `second`
-    is done with its statement, or, where it `waits`, beside it; both commit when neither can go on without the other.
+    """`known` is committed, and `first` under way when `second` begins, which waits for it. `third` begins when `first`
+    is committed and `second` done with its statement, or, where it `waits`, before; both commit at the end.
 
     `members`: who is one in the end.
     """
