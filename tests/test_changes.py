@@ -466,6 +466,29 @@ async def test_a_thread_that_takes_too_long_commits_nothing_and_holds_up_no_othe
         assert (titles(world), world.seen) == (["other"], ["user_1"] * 2)
 
 
+async def test_a_thread_of_short_statements_without_end_is_ended_by_a_server_that_counts_them_all(
+    servers: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL does from version 17 on. A session refuses late statements by itself, a pool's connection does not."""
+    monkeypatch.setattr(changes, "ATTEMPTS", 2)
+    with fresh_database(servers, version=18) as database, ConnectionPool(database.dsn(), min_size=1) as pool:
+
+        def register(world: World) -> None:
+            world.app.state.over = threading.Event()
+
+            @world.tenancy.on("member.joined", using=pool, timeout=0.5)
+            def endless(change: Change, connection: Any) -> None:
+                while not world.app.state.over.wait(0.02):
+                    connection.execute("select 1")
+
+        async with telling(database, register) as world:
+            await world.deliver(joined())
+            try:
+                await until(lambda: consumer(world, "endless")["state"] == "parked")
+            finally:
+                world.app.state.over.set()
+
+
 async def test_a_thread_that_has_not_ended_is_not_called_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -681,6 +681,22 @@ async def test_a_run_that_another_process_took_over_writes_no_more(world: World)
     assert not live(world, "memberships")
 
 
+async def test_a_run_that_another_process_took_over_ends_nobody(world: World) -> None:
+    _, people = await settle(world)
+    gone = people[3]
+    world.clock.pass_seconds(60)
+    world.emulator.store.users.delete(gone)
+
+    def before(path: str, query: Query) -> None:
+        if path == f"/users/{gone}":
+            world.mirror.run("update tenantry.reconcile_runs set attempt = attempt + 1")
+
+    world.faults.before = before
+    with pytest.raises(ReconcileUnderWay):
+        await world.reconcile()
+    assert gone in live(world, "users")
+
+
 async def test_a_database_restarted_in_the_middle_at_most_stops_the_run(
     lone_server: Server,
 ) -> None:

@@ -408,7 +408,7 @@ class _Run:
         """Merges confirmed absences, those of about the same time together."""
         for start in range(0, len(gone), 100):
             some = gone[start : start + 100]
-            await self._merge(kind, [], min(at for _, at in some), absent=[one for one, _ in some])
+            await self._merge(kind, [], min(at for _, at in some), self._this_run(), [one for one, _ in some])
             if self._plan.dry_run:
                 self._gone.setdefault(kind.name, set()).update(one for one, _ in some)
             else:
@@ -514,14 +514,11 @@ class _Run:
         """Merges what was asked for, as a page of its own."""
         await self._merge(kind, objects, observed_at, self._page_of_run("asked", -next(self._asked), None))
 
+    def _this_run(self) -> dict[str, Any]:
+        return {"id": self._begun["id"], "attempt": self._begun["attempt"]}
+
     def _page_of_run(self, part: str, number: int, total: int | None) -> dict[str, Any]:
-        return {
-            "id": self._begun["id"],
-            "attempt": self._begun["attempt"],
-            "part": part,
-            "number": number,
-            "total": total,
-        }
+        return {**self._this_run(), "part": part, "number": number, "total": total}
 
     async def _merge(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -96,7 +97,7 @@ def test_without_the_locks_of_merging_the_feed_tells_transitions_that_were_none(
 ) -> None:
     """The advisory locks removed, two merges that cannot see each other both find the member leaving."""
     source = mirror.one("select pg_get_functiondef('tenantry.merge_snapshots'::regproc)")
-    start, end = source.index("  perform case when alone"), source.index("  ) as locks;") + len("  ) as locks;")
+    start, end = source.index("  perform case when s.alone"), source.index("  ) as locks;") + len("  ) as locks;")
     mirror.run(source[:start] + source[end:])
     assert left_twice(database, mirror) == 2
 
@@ -182,6 +183,120 @@ def test_if_parents_could_end_at_once_their_member_would_leave_twice(database: D
     mirror.run(source.replace(" union all select 1024 where turns", ""))
     with pytest.raises(AssertionError, match=r"member\.left"):
         end_at_once(database, mirror, ORGANIZATION_ENDS["deleted"], USER_ENDS["deleted"])
+
+
+@dataclass(frozen=True)
+class Race:
+    """`known` is committed, and `first` under way when `second` begins, which waits for it. `third` begins when `first`
+    is committed and `second` done with its statement, or, where it `waits`, before; both commit at the end.
+
+    `members`: who is one in the end.
+    """
+
+    known: Act
+    first: Act
+    second: Act
+    third: Act
+    members: Set[tuple[str, str]]
+    waits: bool = False
+
+
+SOMEBODY = event("user.created", user("user_2"))  # the first of all binds the instance
+JOINS = event("organizationMembership.created", membership())
+AGAIN = event("organizationMembership.created", membership("orgmem_2", created_at=START + 40), at=START + 40)
+SEEN = event("user.updated", user(at=START + 90), at=START + 90)
+MEMBER = {("org_1", "user_1")}
+
+
+def tell(told: Any) -> Act:
+    return lambda app: app.deliver(told)
+
+
+def miss_the_membership(app: Mirror) -> None:
+    app.merge_page("memberships", [], START + 50, absent=["orgmem_1"])
+
+
+RACES = {
+    "a user comes back whose organization ends": Race(
+        tell(JOINS), USER_ENDS["absent"], tell(SEEN), ORGANIZATION_ENDS["deleted"], set()
+    ),
+    "a user who was never seen comes back and joins": Race(
+        tell(SOMEBODY), USER_ENDS["absent"], tell(SEEN), tell(JOINS), MEMBER, waits=True
+    ),
+    "a membership that was never seen ends with its organization": Race(
+        tell(SOMEBODY), tell(JOINS), miss_the_membership, ORGANIZATION_ENDS["deleted"], set()
+    ),
+    "a membership that was never seen ends and is followed by another": Race(
+        tell(SOMEBODY), tell(JOINS), miss_the_membership, tell(AGAIN), MEMBER
+    ),
+}
+
+
+class UnderWay:
+    """A transaction beside the test's own: what it does, then it waits for `go`, and commits."""
+
+    def __init__(self, database: Database, act: Act, go: threading.Event) -> None:
+        self._connection = database.connect(autocommit=False)
+        self._act, self._go = act, go
+        self._done = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._work = self._pool.submit(self._run)
+
+    def _run(self) -> None:
+        with self._connection as connection:
+            self._act(Mirror(connection))
+            self._done.set()
+            assert self._go.wait(30)
+
+    def settle(self, mirror: Mirror) -> None:
+        """Until it is done with its statement, or waits for a lock."""
+        deadline = time.monotonic() + 30
+        waiting = "select exists (select from pg_locks where pid = %s and not granted)"
+        while not (self._done.is_set() or self._work.done() or mirror.one(waiting, self._connection.info.backend_pid)):
+            assert time.monotonic() < deadline
+
+    def finish(self) -> None:
+        self._work.result(30)
+        self._pool.shutdown()
+
+
+def run_race(database: Database, mirror: Mirror, race: Race) -> None:
+    race.known(mirror)
+    go = threading.Event()
+    with database.connect(autocommit=False) as first:
+        race.first(Mirror(first))
+        beside = [UnderWay(database, race.second, go)]
+        beside[0].settle(mirror)
+        if not race.waits:
+            first.commit()
+            beside[0].settle(mirror)
+        beside.append(UnderWay(database, race.third, go))
+        beside[1].settle(mirror)
+    for one in beside:
+        one.settle(mirror)
+    go.set()
+    for one in beside:
+        one.finish()
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_an_absence_that_commits_while_others_merge_is_told_as_it_was(
+    database: Database, mirror: Mirror, name: str
+) -> None:
+    run_race(database, mirror, RACES[name])
+    assert mirror.state().members.keys() == RACES[name].members
+    mirror.check_feed()
+
+
+def test_if_an_absence_did_not_merge_alone_who_comes_back_would_be_told_of_falsely(
+    database: Database, mirror: Mirror
+) -> None:
+    source = mirror.one("select pg_get_functiondef('tenantry.merge_snapshots'::regproc)")
+    assert "case when s.alone" in source
+    mirror.run(source.replace("case when s.alone", "case when false"))
+    run_race(database, mirror, RACES["a user comes back whose organization ends"])
+    with pytest.raises(AssertionError):
+        mirror.check_feed()
 
 
 def in_its_own(database: Database, act: Callable[[Mirror], Any]) -> None:

@@ -368,6 +368,7 @@ create unlogged table tenantry.reconcile_pages (
 );
 
 -- What a source showed, read into rows: the one thing that merging takes. `firm`: a sighting alone is worth a write.
+-- `alone`: it tells of absences, or of a membership by its id: no other merge may be under way.
 create type tenantry.snapshots as (
   tenants        tenantry.tenants[],
   users          tenantry.users[],
@@ -377,7 +378,8 @@ create type tenantry.snapshots as (
   roles          tenantry.roles[],
   permissions    tenantry.permissions[],
   ended_sessions tenantry.ended_sessions[],
-  firm           boolean
+  firm           boolean,
+  alone          boolean
 );
 
 insert into tenantry.migrations (number, name, breaking) values (3, 'inbox_and_feed', false);
@@ -1655,7 +1657,7 @@ $$;
 -- purged since, leaves the transaction without one.
 --
 -- options: as advance_consumer_v1; "timeout": for how many ms a statement may run, or the transaction do nothing, before
---          the server ends it
+--          the server ends it; from PostgreSQL 17 on also when all of it has taken twice as long
 -- returns: as advance_consumer_v1; where it answers {"taken": true}, no tenant is entered
 --
 -- Who may call: tenantry_app, as the first statement of a transaction. Raises TY002, TY003, TY010.
@@ -1668,10 +1670,11 @@ begin
   if coalesce(options ->> 'timeout', '1') !~ '^[1-9]\d{0,8}$' then
     perform tenantry.raise_error('TY010', 'timeout is a whole number of milliseconds');
   end if;
-  perform set_config(name, options ->> 'timeout', true)  -- where the login's own is not shorter
-  from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout']) as name
-  where options ? 'timeout'
-    and current_setting(name)::interval not between interval '1 ms' and (options ->> 'timeout')::bigint * interval '1 ms';
+  -- Where the server knows it, and the login's own is not shorter.
+  perform set_config(name, most::text, true)
+  from (values ('statement_timeout', 1), ('idle_in_transaction_session_timeout', 1), ('transaction_timeout', 2)) as known(name, times)
+  cross join lateral (select times * (options ->> 'timeout')::bigint as most) as wanted
+  where current_setting(name, true)::interval not between interval '1 ms' and most * interval '1 ms';
   answer := tenantry.advance_consumer_v1(consumer, pos, options);
   if jsonb_typeof(answer -> 'context') = 'object' then
     raise log 'tenantry: tenant % set by id: change % for consumer %', answer #>> '{context,tenant_id}', pos, consumer;
@@ -2593,6 +2596,7 @@ begin
   a.permissions := a.permissions || b.permissions;
   a.ended_sessions := a.ended_sessions || b.ended_sessions;
   a.firm := a.firm or b.firm;
+  a.alone := a.alone or b.alone;
   return a;
 end
 $$;
@@ -3161,7 +3165,8 @@ $$;
 -- page:    the page's objects as an array, or the answer itself: {"data": [...], "total_count": n}
 -- options: {"observed_at": <ms, Clerk's clock, not later than it was read; required>, "instance_id": "ins_...",
 --           "absent": ["<id>", ...]: not in a complete listing, and each confirmed by a request of its own at observed_at,
---           "run": {"id", "attempt", "part", "number", "total"}: which page of which run it is, see reconcile_pages,
+--           "run": {"id", "attempt", "part", "number", "total"}: which page of which run it is, see reconcile_pages;
+--           of absences the first two,
 --           "dry_run": true: nothing is merged, and the answer says what would change}
 -- returns: {"seen": n, "changed": ["<id>", ...]}; of a run "first_id" and "last_id" too, and how many of the kind were
 --           "created" and "updated", or, dry, the "drift": see preview_snapshots
@@ -3318,7 +3323,9 @@ $$;
 -- to `changes` are the real ones however many merge at a time: alone where it may begin, end or come back, or is a pair;
 -- else shared. Tenants and users that may end or come back do so one transaction after the other: of two that have a
 -- member in common, each would find the other live, and both would tell that the member left. Then rows, table by
--- table, each in key order.
+-- table, each in key order. Before all of them one that merges share, save what must be alone: which locks it takes, a
+-- merge reads from the mirror, and an absence that committed between the reading and the locks would make them too few;
+-- as would a membership that came to be known while its end, by its id, was merged without its pair's lock.
 create or replace function tenantry.merge_snapshots(s tenantry.snapshots)
 returns text[] language plpgsql as $$
 #variable_conflict use_column
@@ -3329,6 +3336,9 @@ declare
   pairs   text[] := '{}';
   changed text[] := '{}';
 begin
+  perform case when s.alone then pg_advisory_xact_lock(hashtext('tenantry.merge'), -1)
+               else pg_advisory_xact_lock_shared(hashtext('tenantry.merge'), -1) end;
+
   if s.memberships is not null then
     foreach member in array s.memberships loop
       if member.tenant_id is null then  -- ended, and named by its id alone
@@ -3604,13 +3614,16 @@ end
 $$;
 
 -- Keeps what a page of a run has shown: see reconcile_pages. TY021 where another process has taken the run over.
--- A page that came in pieces, in order, is one row in the end.
+-- A page that came in pieces, in order, is one row in the end. Absences have no number, and leave none.
 -- `page`: {"id": <run>, "attempt": n, "part": "<organization or empty>", "number": n, "total": <of the listing>}
 create or replace function tenantry.note_page(kind text, page jsonb, ids text[], created bigint, updated bigint)
 returns void language plpgsql as $$
 #variable_conflict use_column
 begin
   perform tenantry.hold_run((page ->> 'id')::bigint, (page ->> 'attempt')::integer);
+  if not page ? 'number' then
+    return;
+  end if;
   insert into tenantry.reconcile_pages (run_id, kind, part, number, total, first_id, last_id, seen, created, updated)
   values ((page ->> 'id')::bigint, note_page.kind, coalesce(page ->> 'part', ''), (page ->> 'number')::integer,
     (page ->> 'total')::integer, ids[1], ids[cardinality(ids)],
@@ -4289,16 +4302,19 @@ begin
         tenant.deleted_at := deleted;
         tenant.last_absent := absent;
         s.tenants := s.tenants || tenant;
+        s.alone := not final;
       when 'users' then
         person.id := gone_id;
         person.deleted_at := deleted;
         person.last_absent := absent;
         s.users := s.users || person;
+        s.alone := not final;
       when 'memberships' then
         membership.id := gone_id;
         membership.deleted_at := deleted;
         membership.last_absent := absent;
         s.memberships := s.memberships || membership;
+        s.alone := true;
       when 'invitations' then
         invitation.id := gone_id;
         invitation.deleted_at := deleted;
@@ -5886,7 +5902,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 3c1b2e78516ce1fcecd47e781fecbeda0570cbc72b0d194c94fb6627b0014302';
+comment on table tenantry.migrations is 'functions 0.1.0 b804d17675b10752a4ee932826eb6fb8d454e5a5ec021c593270a295998ade57';
 reset role;
 set local check_function_bodies = on;
 commit;

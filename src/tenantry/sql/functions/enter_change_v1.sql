@@ -4,7 +4,7 @@
 -- purged since, leaves the transaction without one.
 --
 -- options: as advance_consumer_v1; "timeout": for how many ms a statement may run, or the transaction do nothing, before
---          the server ends it
+--          the server ends it; from PostgreSQL 17 on also when all of it has taken twice as long
 -- returns: as advance_consumer_v1; where it answers {"taken": true}, no tenant is entered
 --
 -- Who may call: tenantry_app, as the first statement of a transaction. Raises TY002, TY003, TY010.
@@ -17,10 +17,11 @@ begin
   if coalesce(options ->> 'timeout', '1') !~ '^[1-9]\d{0,8}$' then
     perform tenantry.raise_error('TY010', 'timeout is a whole number of milliseconds');
   end if;
-  perform set_config(name, options ->> 'timeout', true)  -- where the login's own is not shorter
-  from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout']) as name
-  where options ? 'timeout'
-    and current_setting(name)::interval not between interval '1 ms' and (options ->> 'timeout')::bigint * interval '1 ms';
+  -- Where the server knows it, and the login's own is not shorter.
+  perform set_config(name, most::text, true)
+  from (values ('statement_timeout', 1), ('idle_in_transaction_session_timeout', 1), ('transaction_timeout', 2)) as known(name, times)
+  cross join lateral (select times * (options ->> 'timeout')::bigint as most) as wanted
+  where current_setting(name, true)::interval not between interval '1 ms' and most * interval '1 ms';
   answer := tenantry.advance_consumer_v1(consumer, pos, options);
   if jsonb_typeof(answer -> 'context') = 'object' then
     raise log 'tenantry: tenant % set by id: change % for consumer %', answer #>> '{context,tenant_id}', pos, consumer;

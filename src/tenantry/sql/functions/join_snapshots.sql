@@ -16,6 +16,7 @@ begin
   a.permissions := a.permissions || b.permissions;
   a.ended_sessions := a.ended_sessions || b.ended_sessions;
   a.firm := a.firm or b.firm;
+  a.alone := a.alone or b.alone;
   return a;
 end
 $$;

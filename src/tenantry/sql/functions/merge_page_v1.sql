@@ -4,7 +4,8 @@
 -- page:    the page's objects as an array, or the answer itself: {"data": [...], "total_count": n}
 -- options: {"observed_at": <ms, Clerk's clock, not later than it was read; required>, "instance_id": "ins_...",
 --           "absent": ["<id>", ...]: not in a complete listing, and each confirmed by a request of its own at observed_at,
---           "run": {"id", "attempt", "part", "number", "total"}: which page of which run it is, see reconcile_pages,
+--           "run": {"id", "attempt", "part", "number", "total"}: which page of which run it is, see reconcile_pages;
+--           of absences the first two,
 --           "dry_run": true: nothing is merged, and the answer says what would change}
 -- returns: {"seen": n, "changed": ["<id>", ...]}; of a run "first_id" and "last_id" too, and how many of the kind were
 --           "created" and "updated", or, dry, the "drift": see preview_snapshots

@@ -3,7 +3,9 @@
 -- to `changes` are the real ones however many merge at a time: alone where it may begin, end or come back, or is a pair;
 -- else shared. Tenants and users that may end or come back do so one transaction after the other: of two that have a
 -- member in common, each would find the other live, and both would tell that the member left. Then rows, table by
--- table, each in key order.
+-- table, each in key order. Before all of them one that merges share, save what must be alone: which locks it takes, a
+-- merge reads from the mirror, and an absence that committed between the reading and the locks would make them too few;
+-- as would a membership that came to be known while its end, by its id, was merged without its pair's lock.
 create or replace function tenantry.merge_snapshots(s tenantry.snapshots)
 returns text[] language plpgsql as $$
 #variable_conflict use_column
@@ -14,6 +16,9 @@ declare
   pairs   text[] := '{}';
   changed text[] := '{}';
 begin
+  perform case when s.alone then pg_advisory_xact_lock(hashtext('tenantry.merge'), -1)
+               else pg_advisory_xact_lock_shared(hashtext('tenantry.merge'), -1) end;
+
   if s.memberships is not null then
     foreach member in array s.memberships loop
       if member.tenant_id is null then  -- ended, and named by its id alone

@@ -19,16 +19,19 @@ begin
         tenant.deleted_at := deleted;
         tenant.last_absent := absent;
         s.tenants := s.tenants || tenant;
+        s.alone := not final;
       when 'users' then
         person.id := gone_id;
         person.deleted_at := deleted;
         person.last_absent := absent;
         s.users := s.users || person;
+        s.alone := not final;
       when 'memberships' then
         membership.id := gone_id;
         membership.deleted_at := deleted;
         membership.last_absent := absent;
         s.memberships := s.memberships || membership;
+        s.alone := true;
       when 'invitations' then
         invitation.id := gone_id;
         invitation.deleted_at := deleted;

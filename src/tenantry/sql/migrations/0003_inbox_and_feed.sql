@@ -120,6 +120,7 @@ create unlogged table tenantry.reconcile_pages (
 );
 
 -- What a source showed, read into rows: the one thing that merging takes. `firm`: a sighting alone is worth a write.
+-- `alone`: it tells of absences, or of a membership by its id: no other merge may be under way.
 create type tenantry.snapshots as (
   tenants        tenantry.tenants[],
   users          tenantry.users[],
@@ -129,5 +130,6 @@ create type tenantry.snapshots as (
   roles          tenantry.roles[],
   permissions    tenantry.permissions[],
   ended_sessions tenantry.ended_sessions[],
-  firm           boolean
+  firm           boolean,
+  alone          boolean
 );
