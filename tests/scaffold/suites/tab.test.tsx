@@ -203,6 +203,26 @@ describe("the gate", () => {
     await new Promise((resolve) => setTimeout(resolve, 100));
   });
 
+  it("leaves an organization as long as its path stands, but not forever", async () => {
+    vi.useFakeTimers();
+    vi.spyOn(router, "replace");
+    const setActive = vi.spyOn(clerk, "setActive");
+    const leave = render(<Page tenant={acme} org="org_acme" />);
+    await inTheSameTask(() => clerk.become("user_ada", "org_globex"));
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(router.replace).toHaveBeenCalledOnce();
+    leave.unmount();
+    const meanwhile = render(<TurnTo org="org_acme" otherwise={<p>not in</p>} />);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(setActive).not.toHaveBeenCalled();
+    meanwhile.unmount();
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(vi.getTimerCount()).toBe(0);
+    render(<TurnTo org="org_acme" otherwise={<p>not in</p>} />);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(setActive).toHaveBeenCalledWith({ organization: "org_acme" });
+  });
+
   it("turns the tab to the organization that the path of a fresh page names", async () => {
     const setActive = vi.spyOn(clerk, "setActive");
     clerk.become("user_ada", "org_globex");
