@@ -121,8 +121,13 @@ class Visitor:
         devtools = await self.page.context.new_cdp_session(self.page)
         await devtools.send("Emulation.setFocusEmulationEnabled", {"enabled": False})
 
+    async def lose_focus(self) -> None:
+        """From now on another tab has it, and clerk-js writes no cookie here."""
+        await self.run("document.hasFocus = () => false")
+
     async def come_to_front(self) -> None:
-        """Clerk makes the organization of the tab that gets the focus the session's."""
+        """Clerk makes the organization of the tab that gets the focus the session's, once it is there."""
+        await self.page.locator(USER_BUTTON).wait_for()
         async with self.page.expect_response(re.compile("/touch")):
             await self.page.bring_to_front()
 

@@ -323,6 +323,7 @@ async def test_what_a_page_asks_is_for_its_own_organization(visitor: Visitor, st
     stage.write(ada, acme, "Plans of Acme")
     stage.write(ada, globex, "Plans of Globex")
     await visitor.enter(ada, "Acme")
+    await visitor.lose_focus()
     other = await visitor.open_tab()
     await other.open()
     await other.switch("Globex")
@@ -338,6 +339,7 @@ async def test_a_form_in_a_tab_behind_lands_in_its_own_organization(visitor: Vis
     other = await visitor.open_tab()
     await other.open()
     await other.switch("Globex")
+    await other.lose_focus()
     async with visitor.page.expect_response(
         lambda answer: answer.request.method == "POST" and "/documents" in answer.url
     ) as sent:
