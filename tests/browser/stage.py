@@ -117,7 +117,8 @@ class Visitor:
         return Visitor(await self.page.context.new_page(), self.stage)
 
     async def share_focus(self) -> None:
-        """Only the tab in front has the focus, as for a person; else Playwright gives it to every tab at all times."""
+        """Only the tab in front has the focus, as for a person; else Playwright gives it to every tab at all times, and
+        clerk-js writes the cookie in each. A tab that loads another page gets it back."""
         devtools = await self.page.context.new_cdp_session(self.page)
         await devtools.send("Emulation.setFocusEmulationEnabled", {"enabled": False})
 

@@ -304,10 +304,10 @@ async def test_two_tabs_in_two_organizations_do_not_mix(visitor: Visitor, stage:
     await other.open()
     await other.switch("Globex")
 
-    await visitor.share_focus()
-    await other.share_focus()
     await expect(other.page.locator(SWITCHER)).to_have_text("Globex")
     for tab, organization in ((visitor, "Acme"), (other, "Globex")):
+        for each in (visitor, other):
+            await each.share_focus()
         await tab.come_to_front()
         await tab.write(f"Of {organization}")
         await tab.page.get_by_role("link", name="All documents").click()
