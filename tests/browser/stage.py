@@ -117,12 +117,18 @@ class Visitor:
         return Visitor(await self.page.context.new_page(), self.stage)
 
     async def share_focus(self) -> None:
-        """Only the tab in front has the focus, as for a person; else Playwright gives it to every tab at all times."""
+        """Only the tab in front has the focus, as for a person; else Playwright gives it to every tab at all times, and
+        clerk-js writes the cookie in each. A tab that loads another page gets it back."""
         devtools = await self.page.context.new_cdp_session(self.page)
         await devtools.send("Emulation.setFocusEmulationEnabled", {"enabled": False})
 
+    async def lose_focus(self) -> None:
+        """From now on another tab has it, and clerk-js writes no cookie here."""
+        await self.run("document.hasFocus = () => false")
+
     async def come_to_front(self) -> None:
-        """Clerk makes the organization of the tab that gets the focus the session's."""
+        """Clerk makes the organization of the tab that gets the focus the session's, once it is there."""
+        await self.page.locator(USER_BUTTON).wait_for()
         async with self.page.expect_response(re.compile("/touch")):
             await self.page.bring_to_front()
 

@@ -39,6 +39,8 @@ let phase = "settled";
 let deferred = null;
 /** @type {Set<string> | null} the organizations there were when the page came */
 let known = null;
+/** Whether the page was for whom Clerk has: what differs later is a change, not a server that sees somebody else. */
+let wasInStep = false;
 /** @type {any} */
 let Clerk;
 
@@ -61,6 +63,7 @@ function compare(state) {
   known ??= now && new Set(memberships.map((/** @type {any} */ found) => found.organization.id));
   if (now && isSame(now, shown)) {
     deferred = null;
+    wasInStep = true;
     if (phase === "settled") reveal();
   } else {
     hide();
@@ -87,10 +90,10 @@ async function follow(now) {
   if (phase === "leaving") return;
   if (settings.onSwitch === "event" && now.userId && now.userId === shown.userId) return announce(now);
   phase = "leaving";
-  const tries = JSON.parse(sessionStorage.getItem("tenantry.tries") ?? "{}");
+  const tries = JSON.parse(recall("tries") ?? "{}");
   const count = tries.who === key(now) ? tries.count + 1 : 1;
-  if (count > MOST_TRIES) return notice("refused");
-  sessionStorage.setItem("tenantry.tries", JSON.stringify({ who: key(now), count }));
+  const isCounted = remember("tries", JSON.stringify({ who: key(now), count }));
+  if (count > MOST_TRIES || !(isCounted || wasInStep)) return notice("refused"); // or nobody would count
   try {
     await settleCookie(now);
   } catch {
@@ -183,7 +186,7 @@ function notice(what) {
   const reload = document.createElement("button");
   reload.textContent = TEXT.reload;
   reload.addEventListener("click", () => {
-    sessionStorage.removeItem("tenantry.tries");
+    remember("tries", "{}");
     go(null);
   });
   const close = document.createElement("button");
@@ -212,7 +215,7 @@ function announce(now) {
   turn.abort();
   turn = new AbortController();
   shown = now;
-  remember();
+  remember("shown", key(shown));
   const promises = /** @type {Promise<unknown>[]} */ ([]);
   const detail = { ...now, waitUntil: (/** @type {Promise<unknown>} */ promise) => promises.push(promise) };
   const mine = (swapping = { open: new Set(), isAsked: false, isSwapped: false, isFailed: false });
@@ -516,7 +519,24 @@ async function click(/** @type {MouseEvent} */ event) {
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
-const remember = () => sessionStorage.setItem("tenantry.shown", key(shown));
+/** What this tab remembers from page to page; nothing where the browser blocks storage, which then throws. */
+function recall(/** @type {string} */ name) {
+  try {
+    return sessionStorage.getItem(`tenantry.${name}`);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} name @param {string} value @returns {boolean} whether it will be remembered */
+function remember(name, value) {
+  try {
+    sessionStorage.setItem(`tenantry.${name}`, value);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Whether somebody signed out while the browser kept this page. */
 let isEnded = false;
@@ -529,7 +549,7 @@ function lookForEnd() {
 /** A page that the browser kept comes back as it was: only if this tab has been nowhere else meanwhile is it shown. */
 function comeBack() {
   lookForEnd();
-  if (isEnded || phase === "leaving" || sessionStorage.getItem("tenantry.shown") !== key(shown)) go(null);
+  if (isEnded || phase === "leaving" || recall("shown") !== key(shown)) go(null);
   else if (Clerk?.loaded) compare(Clerk);
   else reveal();
 }
@@ -549,7 +569,7 @@ async function start() {
   const ClerkUI = /** @type {any} */ (window).__internal_ClerkUICtor;
   await Clerk.load({ ui: { ClerkUI }, ...JSON.parse(settings.clerkOptions ?? "{}") });
   Clerk.addListener(compare);
-  if (isSame(active() ?? shown, shown)) sessionStorage.removeItem("tenantry.tries");
+  if (isSame(active() ?? shown, shown)) remember("tries", "{}");
   mount();
   new MutationObserver(mount).observe(document.documentElement, { childList: true, subtree: true });
 }
@@ -559,7 +579,7 @@ if (here.searchParams.has(EXPECTED_IN_QUERY)) {
   here.searchParams.delete(EXPECTED_IN_QUERY); // a form stated it; a bookmark would state it forever
   history.replaceState(history.state, "", here);
 }
-remember();
+remember("shown", key(shown));
 for (const [name, handle] of Object.entries(HTMX)) document.addEventListener(name, /** @type {any} */ (handle));
 document.addEventListener("click", click);
 window.addEventListener("submit", delayForm, true);

@@ -203,6 +203,26 @@ describe("the gate", () => {
     await new Promise((resolve) => setTimeout(resolve, 100));
   });
 
+  it("leaves an organization as long as its path stands, but not forever", async () => {
+    vi.useFakeTimers();
+    vi.spyOn(router, "replace");
+    const setActive = vi.spyOn(clerk, "setActive");
+    const leave = render(<Page tenant={acme} org="org_acme" />);
+    await inTheSameTask(() => clerk.become("user_ada", "org_globex"));
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(router.replace).toHaveBeenCalledOnce();
+    leave.unmount();
+    const meanwhile = render(<TurnTo org="org_acme" otherwise={<p>not in</p>} />);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(setActive).not.toHaveBeenCalled();
+    meanwhile.unmount();
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(vi.getTimerCount()).toBe(0);
+    render(<TurnTo org="org_acme" otherwise={<p>not in</p>} />);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(setActive).toHaveBeenCalledWith({ organization: "org_acme" });
+  });
+
   it("turns the tab to the organization that the path of a fresh page names", async () => {
     const setActive = vi.spyOn(clerk, "setActive");
     clerk.become("user_ada", "org_globex");
@@ -295,12 +315,20 @@ describe("a path of another organization", () => {
 });
 
 describe("requests of the router and of actions", () => {
-  it.each(["RSC", "Next-Action"])("state the tab's organization: %s", async (header) => {
+  it.each(["RSC", "Next-Action"])("state the tab's organization, in its own name: %s", async (header) => {
+    render(<Page tenant={acme} />);
+    await window.fetch("/orgs/org_acme?_rsc=1", { headers: { [header]: "1" } });
+    expect(sent[0]?.headers.get("Tenantry-Expected-Org")).toBe("org_acme");
+    expect(sent[0]?.headers.get("Authorization")).toBe("Bearer token of user_ada org_acme");
+    expect(sent[0]?.headers.get(header)).toBe("1");
+  });
+
+  it.each(["RSC", "Next-Action"])("wait for no Clerk where the cookie is this tab's: %s", async (header) => {
+    clerk.loaded = false;
     render(<Page tenant={acme} />);
     await window.fetch("/orgs/org_acme?_rsc=1", { headers: { [header]: "1" } });
     expect(sent[0]?.headers.get("Tenantry-Expected-Org")).toBe("org_acme");
     expect(sent[0]?.headers.get("Authorization")).toBeNull();
-    expect(sent[0]?.headers.get(header)).toBe("1");
   });
 
   it.each([
@@ -310,7 +338,9 @@ describe("requests of the router and of actions", () => {
     ["about to expire", { sub: "user_ada", o: { id: "org_acme" }, exp: Date.now() / 1000 + 1 }],
     ["from before the last sign-in", { sub: "user_ada", o: { id: "org_acme" }, iat: Date.now() / 1000 - 60 }],
     ["not readable", "nonsense"],
-  ])("carry the tab's own token where the cookie is %s", async (_, claims) => {
+  ])("wait for Clerk, and the tab's own token, where the cookie is %s", async (_, claims) => {
+    clerk.loaded = false;
+    setTimeout(() => (clerk.loaded = true), 60);
     document.cookie = `__client_uat_Ab-_1=${Math.floor(Date.now() / 1000) - 30}`;
     document.cookie = `__session=${typeof claims === "string" ? claims : token(claims)}`;
     render(<Page tenant={acme} />);

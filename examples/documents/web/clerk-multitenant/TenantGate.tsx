@@ -21,10 +21,12 @@ import { TenantContext, useActive, type ShownTenant } from "./use-tenant";
 const REFRESH_AFTER = [300, 3_000]; // ms; Clerk refreshes by itself after most switches
 const PATIENCE = 10_000; // ms until what stays hidden explains itself
 const TAKES_LONG = "The page takes long to follow the switch.";
+const LEAVING = 60_000; // ms; a page may have to be compiled first
 const MOST_RELOADS = 2;
 
 /** The organization that the person is leaving, as the path names it: not to be turned back to meanwhile. */
 let left: string | null = null;
+let leaving: ReturnType<typeof setInterval> | undefined;
 
 interface GateProps {
   readonly tenant: ShownTenant;
@@ -116,9 +118,11 @@ function useTurn(who: Who, active: ReturnType<typeof useActive>, org: string | u
 function leave(org: string): void {
   left = org;
   const path = window.location.pathname;
-  const watch = setInterval(() => {
-    if (window.location.pathname === path) return;
-    clearInterval(watch);
+  const deadline = Date.now() + LEAVING;
+  clearInterval(leaving);
+  leaving = setInterval(() => {
+    if (window.location.pathname === path && Date.now() < deadline) return;
+    clearInterval(leaving);
     left = null;
   }, 50);
 }

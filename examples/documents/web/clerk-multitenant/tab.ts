@@ -4,7 +4,7 @@
  * A browser has one session cookie for all its tabs, and Clerk writes into it the organization of the tab that had the
  * focus last. So what a tab asks for says whom it is for: requests of Next.js's router and server actions state the
  * organization in `Tenantry-Expected-Org`, which the server compares with the session (409 if they differ), and carry
- * a token of this tab's own where the cookie is another tab's.
+ * a token of this tab's own. Only before Clerk is there does the cookie do, if it is this tab's.
  */
 import type { useClerk } from "@clerk/nextjs";
 
@@ -145,7 +145,8 @@ function stateRequests(): void {
     const who = clerk.loaded ? activeIn(clerk) : shown.who;
     if (who === null || who.userId === "") return send(input, init); // Clerk signs out, or goes to another page
     headers.set(EXPECTED_ORG, who.orgId);
-    const token = isCookieFor(who) ? "" : await tokenFor(clerk, who);
+    const isEarly = !clerk.loaded && isCookieFor(who); // later on it is not enough: another tab may write it meanwhile
+    const token = isEarly ? "" : await tokenFor(clerk, who);
     if (token) headers.set("Authorization", `Bearer ${token}`);
     return send(input, { ...init, headers });
   };
