@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from typing import Any
 from processes import children_of
 
 UP = "Webhooks delivered"
+LIMIT_S = 180  # of a run, with all that a test waits for in it
 
 
 class Run:
@@ -34,6 +37,9 @@ class Run:
             start_new_session=True,
         )
         self.printed = ""
+        self.limit = threading.Timer(LIMIT_S, os.killpg, (self.process.pid, signal.SIGKILL))
+        self.limit.daemon = True
+        self.limit.start()
 
     def read_until(self, text: str) -> str:
         assert self.process.stdout is not None
@@ -69,10 +75,11 @@ def running(project: Path, *arguments: str, **environment: str) -> Iterator[Run]
     try:
         yield run
     finally:
+        run.limit.cancel()
         run.process.kill()
         assert run.process.stdout is not None
         run.process.stdout.close()
-        run.process.wait()
+        run.process.wait(30)
         _await_end_of_postgres(project)
 
 
