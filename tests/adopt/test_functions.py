@@ -137,6 +137,11 @@ RETURNS = "returns whole rows of it as columns of its own"
         ),
         ("begin r := (1, 2, 'x')::articles; end", {}, "makes rows of it of a list of values"),
         ("begin perform 1 where (1, 2) in (select * from articles); end", {}, "compares with whole rows of it"),
+        (
+            "declare r log; begin r := new; insert into log (id, was) values (r.*); return new; end",
+            {},
+            "inserts whole rows of it",
+        ),
         # and what goes on as before:
         (
             "declare r audit.log; begin r = row(1, tg_op); r.was = hstore(old.*) - hidden;"

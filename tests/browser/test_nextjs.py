@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, Request, Route, expect
 
 from browser import nextjs
 from browser.conftest import Contexts
@@ -363,6 +363,10 @@ async def test_a_link_to_another_of_ones_organizations_makes_it_the_active_one(t
     assert (await tab.token())["o"]["id"] == globex
 
 
+def redirects_to(request: Request) -> int:
+    return 0 if request.redirected_from is None else 1 + redirects_to(request.redirected_from)
+
+
 def write_in_two_organizations(web: Web) -> tuple[Person, str, str]:
     """Ada, Acme and Globex, in each of which she has written."""
     ada = web.person("Ada")
@@ -406,6 +410,7 @@ async def test_another_organizations_pages_do_not_exist(tab: Tab, web: Web, path
     answer = await tab.page.goto(web.url + there)
     assert answer is not None
     assert answer.status == 404
+    assert redirects_to(answer.request) < 15  # browsers follow twenty
     assert "Plans of Globex" not in await answer.text()
     await expect(tab.page.get_by_role("heading", name="There is no such page.")).to_be_visible()
     assert zoe.email not in await tab.page.content()

@@ -234,6 +234,19 @@ def test_python_and_the_database_agree_on_kinds(mirror: Mirror, kind: str, kinds
     assert mirror.one("select tenantry.is_of_kinds(%s, %s::text[])", kind, kinds) == is_of_kinds(kind, kinds)
 
 
+def test_without_a_limit_the_sessions_own_stays(database: Database, mirror: Mirror) -> None:
+    write_change(mirror)
+    with database.connect(options="-c statement_timeout=4s") as connection:
+        app = Mirror(connection)
+        add(app)
+        sequence(app)
+        told = read(app)
+        app.run("set statement_timeout = 0")
+        app.run("begin")
+        assert not enter(app, told["changes"][0]["pos"], told["pos"])["taken"]
+        assert app.one("show statement_timeout") == "0"
+
+
 # --- where a consumer starts, and what it passes over -----------------------------------------------------------------
 
 

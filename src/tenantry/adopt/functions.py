@@ -24,6 +24,7 @@ _TOKENS = re.compile(
     re.DOTALL,
 )
 _INSERT = re.compile(r"\binsert\s+into\s+(?P<target>[\w\".%$]+)", re.IGNORECASE)
+_COLUMNS = re.compile(r"\s*\((?!\s*(?:select|values|with)\b)", re.IGNORECASE)
 _WRITE = re.compile(r"\b(?:insert\s+into|update|delete\s+from)\s+(?:only\s+)?(?P<target>[\w\".]+)", re.IGNORECASE)
 _STAR = re.compile(r"(?:\(\s*(?P<row>[\w\"$]+)\s*\)\s*\.|(?P<name>[\w\"$]+)\s*\.)?\s*\*")
 _BEFORE_ITEM = re.compile(r"(?:\b(?:select|distinct|all|returning)|[,(])\s*$", re.IGNORECASE)
@@ -107,7 +108,8 @@ class Function:
         if stars and _has(rest, split(table)[1]):
             return True
         variables = [star for star in stars if star and len(re.findall(_whole(star), rest, re.IGNORECASE)) == 1]
-        others = [variable for variable in variables if not self._declares(variable, target)]
+        takes_all = not _COLUMNS.match(rest)
+        others = [variable for variable in variables if not (takes_all and self._declares(variable, target))]
         return bool(others) and (table in self.triggers or _has(self.source, split(table)[1]))
 
     def _declares(self, variable: str, table: str) -> bool:

@@ -1657,7 +1657,8 @@ $$;
 -- purged since, leaves the transaction without one.
 --
 -- options: as advance_consumer_v1; "timeout": for how many ms a statement may run, or the transaction do nothing, before
---          the server ends it; from PostgreSQL 17 on also when all of it has taken twice as long
+--          the server ends it; from PostgreSQL 17 on also when all of it has taken twice as long,
+--          save where the login has a transaction_timeout of its own: PostgreSQL starts that clock once
 -- returns: as advance_consumer_v1; where it answers {"taken": true}, no tenant is entered
 --
 -- Who may call: tenantry_app, as the first statement of a transaction. Raises TY002, TY003, TY010.
@@ -1674,7 +1675,8 @@ begin
   perform set_config(name, most::text, true)
   from (values ('statement_timeout', 1), ('idle_in_transaction_session_timeout', 1), ('transaction_timeout', 2)) as known(name, times)
   cross join lateral (select times * (options ->> 'timeout')::bigint as most) as wanted
-  where current_setting(name, true)::interval not between interval '1 ms' and most * interval '1 ms';
+  where options ? 'timeout'
+    and current_setting(name, true)::interval not between interval '1 ms' and most * interval '1 ms';
   answer := tenantry.advance_consumer_v1(consumer, pos, options);
   if jsonb_typeof(answer -> 'context') = 'object' then
     raise log 'tenantry: tenant % set by id: change % for consumer %', answer #>> '{context,tenant_id}', pos, consumer;
@@ -5902,7 +5904,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 b804d17675b10752a4ee932826eb6fb8d454e5a5ec021c593270a295998ade57';
+comment on table tenantry.migrations is 'functions 0.1.0 d979cbbfd71de005f145658aa9473f33610b58e57fc18ebd0ccf0f6b92e5a1a5';
 reset role;
 set local check_function_bodies = on;
 commit;

@@ -4,7 +4,8 @@
 -- purged since, leaves the transaction without one.
 --
 -- options: as advance_consumer_v1; "timeout": for how many ms a statement may run, or the transaction do nothing, before
---          the server ends it; from PostgreSQL 17 on also when all of it has taken twice as long
+--          the server ends it; from PostgreSQL 17 on also when all of it has taken twice as long,
+--          save where the login has a transaction_timeout of its own: PostgreSQL starts that clock once
 -- returns: as advance_consumer_v1; where it answers {"taken": true}, no tenant is entered
 --
 -- Who may call: tenantry_app, as the first statement of a transaction. Raises TY002, TY003, TY010.
@@ -21,7 +22,8 @@ begin
   perform set_config(name, most::text, true)
   from (values ('statement_timeout', 1), ('idle_in_transaction_session_timeout', 1), ('transaction_timeout', 2)) as known(name, times)
   cross join lateral (select times * (options ->> 'timeout')::bigint as most) as wanted
-  where current_setting(name, true)::interval not between interval '1 ms' and most * interval '1 ms';
+  where options ? 'timeout'
+    and current_setting(name, true)::interval not between interval '1 ms' and most * interval '1 ms';
   answer := tenantry.advance_consumer_v1(consumer, pos, options);
   if jsonb_typeof(answer -> 'context') = 'object' then
     raise log 'tenantry: tenant % set by id: change % for consumer %', answer #>> '{context,tenant_id}', pos, consumer;

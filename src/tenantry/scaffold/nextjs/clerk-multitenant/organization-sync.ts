@@ -37,26 +37,30 @@ const GUARD = "__clerk_redirect_count";
 const TRIED_SECONDS = 5;
 
 /**
- * For two seconds after it turned one page load, Clerk turns no other: a guard against loops, which all tabs of a
- * browser share, as when it opens them all at its start. A load of another organization is sent back once, without the
- * guard; null where there is nothing to try, and then the session is as it will be.
+ * Within two seconds Clerk turns one page load, or three, and then no other: a guard against loops, which all tabs of a
+ * browser share, as when it opens them all at its start. A load of another organization is sent back once, for one try
+ * more; null where there is nothing to try, and then the session is as it will be.
  */
 export function turnAgain(
   request: NextRequest,
   organization: string,
   session: { readonly orgId?: string | null | undefined; readonly orgSlug?: string | null | undefined },
 ): NextResponse | null {
-  const { cookies, headers, nextUrl, url } = request;
-  const tried = `tenantry_turned_${organization.replace(/[^\w-]/g, "_")}`;
+  const { cookies, headers, method, nextUrl, url } = request;
+  const tried = `tenantry_turned_${organization.replace(/[^\w-]/g, "_").slice(0, 64)}`;
+  const count = new RegExp(`\\b${GUARD}=(\\d)`).exec(headers.get("cookie") ?? "")?.[1]; // the first, as Clerk reads it
   if (organization === session.orgId || organization === session.orgSlug) return null;
-  if (headers.get("sec-fetch-dest") !== "document" || !cookies.has(GUARD) || cookies.has(tried)) return null;
+  if (method !== "GET" || headers.get("sec-fetch-dest") !== "document") return null;
+  if (count === undefined || cookies.has(tried)) return null;
   const again = NextResponse.redirect(url);
   again.cookies.set(tried, "1", { maxAge: TRIED_SECONDS, httpOnly: true, sameSite: "lax" });
   // Clerk names no path for its cookie, which is then that of the page that it sent away: it may be any above this one.
   const above = nextUrl.pathname.split("/").slice(0, -1);
   above.forEach((_, depth) => {
     const path = above.slice(0, depth + 1).join("/") || "/";
-    again.headers.append("Set-Cookie", `${GUARD}=; Path=${path}; Max-Age=0; HttpOnly; SameSite=Lax`);
+    const isOneLeft = count === "3" && depth === above.length - 1; // of three; each takes three redirects
+    const value = isOneLeft ? "2; Max-Age=2" : "; Max-Age=0";
+    again.headers.append("Set-Cookie", `${GUARD}=${value}; Path=${path}; HttpOnly; SameSite=Lax`);
   });
   return again;
 }
