@@ -695,14 +695,19 @@ async def test_a_page_made_for_nobody_because_the_token_had_expired_recovers(pag
     assert world.site.asked == [("/other", None), ("/other", world.organization("acme"))]
 
 
-@pytest.mark.parametrize("changes", [{"authorized_parties": frozenset({"https://elsewhere.example"})}])
-async def test_a_server_that_accepts_no_session_is_asked_twice_and_no_more(page: Page, world: World) -> None:
+async def sign_in_in_vain(page: Page, world: World) -> None:
+    """At a server that believes no token of the page's: the page says so, and shows what it came with."""
     await page.goto(world.url)
     ticket = world.ticket("ada")
     await begin(page, SIGN_IN, [ticket, world.organization("acme")])
     await expect(page.get_by_role("alert")).to_contain_text("The server does not accept your session")
     await expect(page.locator("#data")).to_have_text("Data of nobody")
     await expect(page.locator("#data")).to_be_visible()
+
+
+@pytest.mark.parametrize("changes", [{"authorized_parties": frozenset({"https://elsewhere.example"})}])
+async def test_a_server_that_accepts_no_session_is_asked_twice_and_no_more(page: Page, world: World) -> None:
+    await sign_in_in_vain(page, world)
     asked = len(world.site.asked)
     await page.wait_for_timeout(2000)
     assert len(world.site.asked) == asked <= 3
@@ -722,12 +727,7 @@ async def test_where_the_browser_blocks_storage_a_server_that_accepts_no_session
     page: Page, world: World
 ) -> None:
     await page.add_init_script(NO_STORAGE)
-    await page.goto(world.url)
-    ticket = world.ticket("ada")
-    await begin(page, SIGN_IN, [ticket, world.organization("acme")])
-    await expect(page.get_by_role("alert")).to_contain_text("The server does not accept your session")
-    await expect(page.locator("#data")).to_have_text("Data of nobody")
-    await expect(page.locator("#data")).to_be_visible()
+    await sign_in_in_vain(page, world)
     assert world.site.asked == [("/", None), ("/", None)]  # and once before anybody had signed in
 
 
