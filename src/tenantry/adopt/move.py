@@ -27,7 +27,7 @@ from tenantry.adopt.catalog import Schema
 from tenantry.adopt.plan import Plan
 from tenantry.adopt.record import Entry, Move
 from tenantry.adopt.runner import Pace, Watcher
-from tenantry.adopt.step import PHASES, Phase
+from tenantry.adopt.step import Phase
 from tenantry.errors import AdoptionRefused
 
 if TYPE_CHECKING:
@@ -184,9 +184,8 @@ def list_kept(connection: psycopg.Connection[Any], first: Phase) -> list[str]:
         return []
     with _acting_as(connection, owner):
         move = record.read_move(connection)
-        later = PHASES[PHASES.index(first) :]
-        done = [each.step for each in record.read(connection) if each.state != "pending" and each.step.phase in later]
-        return list(handmade.tell_kept(move.plan, done)) if move else []
+        undone = [entry.step for entry in runner.list_undoable(record.read(connection), first)]
+        return list(handmade.tell_kept(move.plan, undone)) if move else []
 
 
 def read_progress(connection: psycopg.Connection[Any]) -> Sequence[Entry]:

@@ -84,12 +84,17 @@ def undo(
     """Undoes what was done, last first, back to before a phase. Raises AdoptionRefused after contract has begun."""
     require_undoable(entries)
     run = _Run(connection, pace, watcher)
-    for entry in reversed(entries):
-        if entry.state != "pending" and PHASES.index(entry.step.phase) >= PHASES.index(first):
-            watcher.begin(entry, len(entries), undo=True)
-            run.undo(entry)
-            watcher.end(record.read_entry(connection, entry.position), undo=True)
+    for entry in reversed(list_undoable(entries, first)):
+        watcher.begin(entry, len(entries), undo=True)
+        run.undo(entry)
+        watcher.end(record.read_entry(connection, entry.position), undo=True)
     record.flush(connection)
+
+
+def list_undoable(entries: Sequence[Entry], first: Phase) -> list[Entry]:
+    """What has been done of a phase and of those after it."""
+    done = (entry for entry in entries if entry.state != "pending")
+    return [entry for entry in done if PHASES.index(entry.step.phase) >= PHASES.index(first)]
 
 
 def require_undoable(entries: Sequence[Entry]) -> None:
