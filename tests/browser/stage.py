@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from examples.deployment import Deployment
 
@@ -182,3 +182,21 @@ def holding_webhooks(stage: Stage) -> Iterator[None]:
     finally:
         stage.deployment.control("POST", "/webhooks/release", {})
         stage.deployment.settle()
+
+
+@asynccontextmanager
+async def slow_answer(page: Page, path: str, frames: list[str]) -> AsyncIterator[None]:
+    """A page is asked for inside the block, and comes some frames after that: a click in the block may wait for it."""
+    answered = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        enough = len(frames) + 5
+        while len(frames) < enough and not answered.is_set():
+            await asyncio.sleep(0.01)
+        await route.continue_()
+        answered.set()
+
+    await page.route(re.compile(re.escape(path)), hold)
+    yield
+    async with asyncio.timeout(20):
+        await answered.wait()

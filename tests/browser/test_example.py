@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import ConsoleMessage, Page, Route, expect
 
 from browser.conftest import Contexts
-from browser.stage import CHOICE, PASSWORD, SWITCHER, USER_BUTTON, WATCH, Stage, Visitor, holding_webhooks
+from browser.stage import CHOICE, PASSWORD, SWITCHER, USER_BUTTON, WATCH, Stage, Visitor, holding_webhooks, slow_answer
 from conftest import lack
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
 from examples.deployment import deploy
@@ -218,24 +217,8 @@ class Crossing:
         await self.page.expose_binding("tell", lambda source, frame: self.frames.append(frame))
         await self.visitor.run(WATCH)
 
-    @asynccontextmanager
-    async def slow_answer(self) -> AsyncIterator[None]:
-        """The page of Globex is asked for inside the block, and comes some frames after it."""
-        asked, answer = asyncio.Event(), asyncio.Event()
-
-        async def hold(route: Route) -> None:
-            asked.set()
-            await answer.wait()
-            await route.continue_()
-
-        await self.page.route(f"**/orgs/{self.globex}", hold)
-        yield
-        async with asyncio.timeout(20):
-            await asked.wait()
-            enough = len(self.frames) + 5
-            while len(self.frames) < enough:
-                await asyncio.sleep(0.01)
-        answer.set()
+    def slow_answer(self) -> AbstractAsyncContextManager[None]:
+        return slow_answer(self.page, f"/orgs/{self.globex}", self.frames)
 
     async def arrive(self) -> set[str]:
         """What was seen on the way."""

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, Request, Route, expect
+from playwright.async_api import Request, Route, expect
 
 from browser import nextjs
 from browser.conftest import Contexts
@@ -28,6 +27,7 @@ from browser.stage import (
     Person,
     Visitor,
     holding_webhooks,
+    slow_answer,
 )
 from conftest import lack
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
@@ -374,28 +374,6 @@ def write_in_two_organizations(web: Web) -> tuple[Person, str, str]:
     web.write(ada, acme, "Plans of Acme")
     web.write(ada, globex, "Plans of Globex")
     return ada, acme, globex
-
-
-@asynccontextmanager
-async def slow_answer(page: Page, path: str, frames: list[str]) -> AsyncIterator[None]:
-    """What begins with `path` is asked for inside the block, and comes some frames after it."""
-    asked, answer = asyncio.Event(), asyncio.Event()
-
-    async def hold(route: Route) -> None:
-        asked.set()
-        await answer.wait()
-        await route.continue_()
-
-    await page.route(re.compile(re.escape(path)), hold)
-    yield
-    try:
-        async with asyncio.timeout(20):
-            await asked.wait()
-            enough = len(frames) + 5
-            while len(frames) < enough:
-                await asyncio.sleep(0.01)
-    finally:
-        answer.set()
 
 
 # --- who is let in, and what they may do ------------------------------------------------------------------------------
