@@ -190,9 +190,8 @@ async def slow_answer(page: Page, path: str, frames: list[str]) -> AsyncIterator
     answered = asyncio.Event()
 
     async def hold(route: Route) -> None:
-        enough = len(frames) + 5
-        while len(frames) < enough and not answered.is_set():
-            await asyncio.sleep(0.01)
+        if not answered.is_set():
+            await some_more(frames)
         await route.continue_()
         answered.set()
 
@@ -200,3 +199,10 @@ async def slow_answer(page: Page, path: str, frames: list[str]) -> AsyncIterator
     yield
     async with asyncio.timeout(20):
         await answered.wait()
+
+
+async def some_more(frames: list[str]) -> None:
+    enough = len(frames) + 5
+    async with asyncio.timeout(20):
+        while len(frames) < enough:
+            await asyncio.sleep(0.01)

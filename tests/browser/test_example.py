@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
@@ -13,7 +14,18 @@ import pytest_asyncio
 from playwright.async_api import ConsoleMessage, Page, Route, expect
 
 from browser.conftest import Contexts
-from browser.stage import CHOICE, PASSWORD, SWITCHER, USER_BUTTON, WATCH, Stage, Visitor, holding_webhooks, slow_answer
+from browser.stage import (
+    CHOICE,
+    PASSWORD,
+    SWITCHER,
+    USER_BUTTON,
+    WATCH,
+    Stage,
+    Visitor,
+    holding_webhooks,
+    slow_answer,
+    some_more,
+)
 from conftest import lack
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
 from examples.deployment import deploy
@@ -220,6 +232,35 @@ class Crossing:
     def slow_answer(self) -> AbstractAsyncContextManager[None]:
         return slow_answer(self.page, f"/orgs/{self.globex}", self.frames)
 
+    @asynccontextmanager
+    async def token_on_leaving(self) -> AsyncIterator[None]:
+        """A token asked for inside the block, before Clerk leaves for the page of Globex, comes before that page."""
+        asked, left, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def hold_touch(route: Route) -> None:
+            await asked.wait()
+            await route.continue_()
+
+        async def hold_token(route: Route) -> None:
+            asked.set()
+            await left.wait()
+            await route.continue_()
+
+        async def hold_page(route: Route) -> None:
+            if not left.is_set():
+                async with self.page.expect_event("requestfinished", lambda request: "/tokens?" in request.url):
+                    left.set()
+                await some_more(self.frames)
+            await route.continue_()
+            answered.set()
+
+        await self.page.route("**/touch?*", hold_touch)
+        await self.page.route("**/tokens?*", hold_token)
+        await self.page.route(f"**/orgs/{self.globex}", hold_page)
+        yield
+        async with asyncio.timeout(20):
+            await answered.wait()
+
     async def arrive(self) -> set[str]:
         """What was seen on the way."""
         await self.page.wait_for_url(f"{self.visitor.stage.url}/orgs/{self.globex}")
@@ -249,6 +290,16 @@ async def test_after_a_switch_by_a_call_the_page_follows(visitor: Visitor) -> No
     seen = await crossing.arrive()
     assert "Acme: Plans of Acme" in seen
     assert "Globex: Plans of Acme" not in seen
+
+
+async def test_a_token_that_comes_while_clerk_leaves_the_page_does_not_turn_it_back(visitor: Visitor) -> None:
+    crossing = Crossing(visitor)
+    await crossing.begin()
+    async with crossing.token_on_leaving():  # which clerk-js asks for every few seconds
+        turn = f"void Clerk.setActive({{ organization: '{crossing.globex}', redirectUrl: '/orgs/{crossing.globex}' }})"
+        await visitor.run(f"{turn}, void Clerk.session.getToken()")
+    assert "Globex: Plans of Acme" not in await crossing.arrive()
+    assert (await visitor.token())["o"]["id"] == crossing.globex
 
 
 async def test_without_its_hiding_the_page_would_show_old_data_under_the_new_name(visitor: Visitor) -> None:

@@ -47,10 +47,16 @@ let Clerk;
 /* ---- who is active, and who the page is for ---------------------------------------------------------------------- */
 
 /** @returns {Who | null} null while Clerk is between two states */
-function active({ session, organization } = Clerk) {
-  if (session === undefined) return null;
+function active({ client, session, organization } = Clerk) {
+  if (session === undefined || (session === null && isStillSignedIn(client))) return null;
   if (session?.status !== "active") return { userId: "", organizationId: "" };
   return { userId: session.user.id, organizationId: organization?.id ?? "" };
+}
+
+/** While Clerk goes to another page it has no session; a token that comes then has it tell that nobody is signed in. */
+function isStillSignedIn(/** @type {any} */ client) {
+  const isActive = (/** @type {any} */ { id, status }) => id === client.lastActiveSessionId && status === "active";
+  return Boolean(readCookie()) && client.sessions.some(isActive);
 }
 
 const key = (/** @type {Who} */ who) => `${who.userId} ${who.organizationId}`;

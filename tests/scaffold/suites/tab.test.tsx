@@ -26,6 +26,7 @@ const world = vi.hoisted(() => {
     user: { createOrganizationEnabled: true, organizationMemberships: organizations.map((organization) => ({ organization })) },
     organization: undefined as { id: string; slug: string } | null | undefined,
     session: undefined as unknown,
+    client: { lastActiveSessionId: "sess_1", sessions: [] as object[] },
     addListener(changed: () => void) {
       listeners.add(changed);
       return () => listeners.delete(changed);
@@ -106,6 +107,7 @@ beforeEach(() => {
   hold = undefined;
   answer = () => new Response("{}");
   clerk.loaded = true;
+  clerk.client.sessions = [];
   clerk.become("user_ada", "org_acme");
   history.replaceState(null, "", "/orgs/org_acme/documents/7");
   document.cookie = `__session=${token({ sub: "user_ada", o: { id: "org_acme" } })}`;
@@ -311,6 +313,17 @@ describe("a path of another organization", () => {
     vi.spyOn(console, "error").mockReturnValue();
     expect(() => render(<TurnTo org="org_secret" otherwise={undefined} />)).toThrow("not found");
     expect(setActive).not.toHaveBeenCalled();
+  });
+
+  it("is waited for while Clerk tells of nobody, whose session its client has", () => {
+    clerk.client.sessions = [{ id: "sess_1", status: "active" }];
+    clerk.become("");
+    render(<TurnTo org="org_secret" otherwise={<p>not in</p>} />);
+    expect(document.body.textContent).toBe("");
+    cleanup();
+    document.cookie = "__session=; max-age=0"; // as where the app has ended it
+    render(<TurnTo org="org_secret" otherwise={<p>not in</p>} />);
+    expect(document.body.textContent).toBe("not in");
   });
 });
 

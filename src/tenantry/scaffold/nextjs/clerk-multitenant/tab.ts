@@ -40,9 +40,15 @@ export const keyOf = ({ userId, orgId }: Who): string => `${userId} ${orgId}`;
 /** Who is active in this tab; null before Clerk is there, and while it is between two states. */
 export function activeIn(clerk: Clerk): Who | null {
   const { session } = clerk;
-  if (!clerk.loaded || session === undefined) return null;
+  if (!clerk.loaded || session === undefined || (session === null && isStillSignedIn(clerk))) return null;
   if (session === null || session.status !== "active") return { userId: "", orgId: "" };
   return { userId: session.user.id, orgId: clerk.organization?.id ?? "" };
+}
+
+/** While Clerk goes to another page it has no session; a token that comes then has it tell that nobody is signed in. */
+function isStillSignedIn({ client }: Clerk): boolean {
+  const isActive = client?.sessions.some(({ id, status }) => id === client.lastActiveSessionId && status === "active");
+  return isActive === true && sessionsOf(document.cookie).length > 0;
 }
 
 /** From now on this tab shows `who`. Called again where a page comes back that React had kept. */
