@@ -826,6 +826,22 @@ async def test_a_kept_page_is_hidden_and_made_anew_after_a_change(keeper: Keeper
     assert keeper.came_back == ["hidden"]
 
 
+async def test_a_kept_page_is_made_anew_for_somebody_else_though_it_sees_only_what_was_stored_when_it_was_left(
+    keeper: Keeper, world: World
+) -> None:
+    """As in Firefox, whose kept pages learn nothing of what their tab stored since: here nothing is stored."""
+    await world.sign_in(keeper.page, "acme", "/form")
+    (grace,) = world.emulator.get("/users", email_address="grace@example.test")
+    token = world.emulator.emulator.mint_token(grace["id"], world.organization("acme"), authorized_party=world.url)
+    world.site.asked.clear()
+    sign_in = "for (const pair of document.cookie.split('; ').filter((pair) => pair.startsWith('__session')))"
+    await keeper.leave_and_return(
+        f"{world.url}/page.js", f"{sign_in} document.cookie = `${{pair.split('=')[0]}}={token}; Path=/`"
+    )
+    await until(lambda: bool(world.site.asked))
+    assert keeper.came_back == ["hidden"]
+
+
 async def test_a_button_pressed_before_clerk_is_there_acts_when_it_is(page: Page, world: World) -> None:
     await world.sign_in(page)
     asked, held = asyncio.Event(), asyncio.Event()

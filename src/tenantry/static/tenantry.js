@@ -544,15 +544,16 @@ function remember(name, value) {
   }
 }
 
-/** Whether somebody signed out while the browser kept this page. */
+/** Whether somebody signed out, or somebody else in, while the browser kept this page. */
 let isEnded = false;
 
 /** Registered before clerk-js, which writes the cookie anew from what it remembers. */
 function lookForEnd() {
-  isEnded ||= document.visibilityState === "visible" && Boolean(shown.userId) && !readCookie();
+  isEnded ||= document.visibilityState === "visible" && Boolean(shown.userId) && readCookie()?.sub !== shown.userId;
 }
 
-/** A page that the browser kept comes back as it was: only if this tab has been nowhere else meanwhile is it shown. */
+/** A page that the browser kept comes back as it was: only if this tab has been nowhere else meanwhile is it shown.
+ * Firefox lets it see only what the tab had stored when it was left: there the cookie tells who has come since. */
 function comeBack() {
   lookForEnd();
   if (isEnded || phase === "leaving" || recall("shown") !== key(shown)) go(null);
