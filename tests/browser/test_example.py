@@ -16,7 +16,7 @@ from playwright.async_api import ConsoleMessage, Page, Route, expect
 from browser.conftest import Contexts
 from browser.stage import CHOICE, PASSWORD, SWITCHER, USER_BUTTON, WATCH, Stage, Visitor, holding_webhooks
 from conftest import lack
-from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
+from databases import ANY, APP, OWNER, SUPERUSER, Database, Server
 from examples.deployment import deploy
 from tenantry import schema
 from tenantry.emulator.bundles import Bundles, BundleUnavailable
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.requires("chromium", "npm")
 
 @pytest.fixture(scope="module")
 def database(servers: Callable[[int], Server]) -> Iterator[Database]:
-    server = servers(VERSIONS[-1])
+    server = servers(ANY)
     made = server.create()
     with made.connect(SUPERUSER) as connection:
         schema.install(connection, app_roles=[APP, OWNER])
