@@ -1,7 +1,7 @@
 """What every test may ask for: a PostgreSQL of both ends of the version range, a fresh database, a tool or a skip.
 
-Options: `--pg=18` runs database tests on one version. With `TENANTRY_REQUIRE_ALL=1` what a machine lacks fails the
-tests that need it, instead of skipping them.
+Options: `--pg=16` runs database tests on that version only. With `TENANTRY_REQUIRE_ALL=1` what a machine lacks fails
+the tests that need it, instead of skipping them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import NoReturn
 
 import pytest
 
-from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server, start_server
+from databases import ANY, APP, OWNER, SUPERUSER, SUPPORTED, VERSIONS, Database, Server, start_server
+from tenantry.dev.binaries import find_binaries
 from tenantry.errors import ConfigurationError
 
 TEMPLATE = "tenantry_template"
@@ -29,7 +30,7 @@ TEMPLATE = "tenantry_template"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--pg", type=int, action="append", choices=VERSIONS, help="run database tests on this PostgreSQL version only"
+        "--pg", type=int, action="append", choices=SUPPORTED, help="run database tests on this PostgreSQL version only"
     )
 
 
@@ -39,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "breach(*numbers): shows that they do happen once the defence is removed")
     # A shell's background job ignores SIGINT, and so would the programs that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for version in config.getoption("--pg") or ():  # else all its tests would skip, and the run be green
+        try:
+            find_binaries(version)
+        except ConfigurationError as error:
+            raise pytest.UsageError(f"{error.message} {error.detail}") from None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -50,8 +56,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "pg_version" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("--pg") or VERSIONS
+        chosen = chosen_versions(metafunc.config)
         metafunc.parametrize("pg_version", chosen, ids=[f"pg{version}" for version in chosen], scope="session")
+
+
+def chosen_versions(config: pytest.Config) -> Sequence[int]:
+    return config.getoption("--pg") or VERSIONS
 
 
 def lack(reason: str) -> NoReturn:
@@ -89,14 +99,19 @@ TOOLS: dict[str, Callable[[], bool]] = {
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Callable[[int], Server]]:
+def servers(pytestconfig: pytest.Config) -> Iterator[Callable[[int], Server]]:
     """Starts a version's server on first use and keeps it for the session."""
+    newest = max(chosen_versions(pytestconfig))
     running: dict[int, Server] = {}
     with reachable_folder() as folder:
 
         def serve(version: int) -> Server:
+            version = newest if version == ANY else version
             if version not in running:
-                running[version] = start_server(version, folder)
+                try:
+                    running[version] = start_server(version, folder)
+                except ConfigurationError as error:
+                    lack(error.message)
             return running[version]
 
         yield serve
@@ -106,11 +121,8 @@ def servers() -> Iterator[Callable[[int], Server]]:
 
 @pytest.fixture(scope="session")
 def server(pg_version: int, servers: Callable[[int], Server]) -> Server:
-    """A server of each supported end of the version range in turn."""
-    try:
-        return servers(pg_version)
-    except ConfigurationError as error:
-        lack(error.message)
+    """A server of each version that is run, in turn."""
+    return servers(pg_version)
 
 
 @pytest.fixture(scope="session")

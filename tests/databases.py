@@ -18,7 +18,9 @@ from tenantry.dev.postgres import PostgresServer
 SUPERUSER = "postgres"
 APP = "app_login"  # what an app logs in as: no right but those the schema grants
 OWNER = "app_owner"  # what an app migrates as: owns its tables, no superuser
-VERSIONS = (15, 18)  # both ends of the supported range
+SUPPORTED = range(15, 19)
+VERSIONS = (SUPPORTED[0], SUPPORTED[-1])  # run unless `--pg` names others: both ends
+ANY = 0  # where one version will do: the newest that is run
 
 UNSAFE_AND_FAST = {
     "fsync": "off",

@@ -20,7 +20,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from databases import APP, OWNER, SUPERUSER, Database, Server
+from databases import ANY, APP, OWNER, SUPERUSER, Database, Server
 from signer import ISSUER, ORIGIN, Signer, claims_v2
 from sql.clerk_objects import INSTANCE, deleted, event, membership, organization, user
 from tenantry import schema
@@ -29,7 +29,6 @@ from tenantry.settings import Settings
 from tenantry.sqlalchemy import TenantScoped
 
 SECRET = "whsec_" + base64.b64encode(b"a key that only tests have").decode()
-VERSION = 18
 _TEMPLATE = "tenantry_web_template"
 _made: set[int] = set()
 
@@ -111,7 +110,7 @@ def gone(kind: str, object_id: str) -> Any:
 
 
 @contextmanager
-def fresh_database(servers: Callable[[int], Server], version: int = VERSION) -> Iterator[Database]:
+def fresh_database(servers: Callable[[int], Server], version: int = ANY) -> Iterator[Database]:
     """A database with Tenantry's schema and the isolated table `documents`; of one version, where any will do."""
     server = servers(version)
     if id(server) not in _made:

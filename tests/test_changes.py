@@ -471,7 +471,9 @@ async def test_a_thread_of_short_statements_without_end_is_ended_by_a_server_tha
 ) -> None:
     """PostgreSQL does from version 17 on. A session refuses late statements by itself, a pool's connection does not."""
     monkeypatch.setattr(changes, "ATTEMPTS", 2)
-    with fresh_database(servers, version=18) as database, ConnectionPool(database.dsn(), min_size=1) as pool:
+    with fresh_database(servers) as database, ConnectionPool(database.dsn(), min_size=1) as pool:
+        if database.server.version < 17:
+            pytest.skip("PostgreSQL 17 is the first that counts them all")
 
         def register(world: World) -> None:
             world.app.state.over = threading.Event()

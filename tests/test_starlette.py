@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from databases import SUPERUSER, Database, Server
+from databases import ANY, SUPERUSER, Database, Server
 from instance import (
     SECRET,
     World,
@@ -550,7 +550,7 @@ def test_the_schemas_own_app_login_is_accepted(database: Database, caplog: pytes
 
 
 def test_a_database_without_the_schema_names_the_command(servers: Callable[[int], Server]) -> None:
-    server = servers(18)
+    server = servers(ANY)
     empty = server.create()
     with pytest.raises(SchemaError, match="tenantry db migrate"):
         check_database(settings(empty))

@@ -27,7 +27,7 @@ from browser.stage import (
     some_more,
 )
 from conftest import lack
-from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
+from databases import ANY, APP, OWNER, SUPERUSER, Database, Server
 from examples.deployment import deploy
 from tenantry import schema
 from tenantry.emulator.bundles import Bundles, BundleUnavailable
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.requires("chromium", "npm")
 
 @pytest.fixture(scope="module")
 def database(servers: Callable[[int], Server]) -> Iterator[Database]:
-    server = servers(VERSIONS[-1])
+    server = servers(ANY)
     made = server.create()
     with made.connect(SUPERUSER) as connection:
         schema.install(connection, app_roles=[APP, OWNER])

@@ -30,7 +30,7 @@ from browser.stage import (
     slow_answer,
 )
 from conftest import lack
-from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
+from databases import ANY, APP, OWNER, SUPERUSER, Database, Server
 from examples.deployment import deploy
 from sql.mirror import Mirror
 from tenantry import schema
@@ -68,7 +68,7 @@ class Tab(Visitor):
 
 @pytest.fixture(scope="module")
 def database(servers: Callable[[int], Server]) -> Iterator[Database]:
-    server = servers(VERSIONS[-1])
+    server = servers(ANY)
     made = server.create()
     with made.connect(SUPERUSER) as connection:
         schema.install(connection, app_roles=[APP, OWNER])

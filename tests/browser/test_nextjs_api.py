@@ -15,7 +15,7 @@ from browser.conftest import Contexts
 from browser.nextjs import Web
 from browser.stage import CHOICE, SWITCHER, Person, Visitor
 from conftest import lack
-from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server
+from databases import ANY, APP, OWNER, SUPERUSER, Database, Server
 from docs.nextjs_app import API, follow, make_fresh, read_section
 from examples.deployment import deploy
 from tenantry import schema
@@ -49,7 +49,7 @@ class Tab(Visitor):
 
 @pytest.fixture(scope="module")
 def database(servers: Callable[[int], Server]) -> Iterator[Database]:
-    server = servers(VERSIONS[-1])
+    server = servers(ANY)
     made = server.create()
     with made.connect(SUPERUSER) as connection:
         schema.install(connection, app_roles=[APP, OWNER])

@@ -37,10 +37,10 @@ with PostgresServer(Path(sys.argv[1]), watchdog=sys.argv[2] == "True") as server
 """
 
 
-@pytest.fixture(params=[15, 18], ids=["pg15", "pg18"])
-def binaries(request: pytest.FixtureRequest) -> Binaries:
+@pytest.fixture
+def binaries(pg_version: int) -> Binaries:
     try:
-        return find_binaries(request.param)
+        return find_binaries(pg_version)
     except ConfigurationError as error:
         lack(error.message)
 
