@@ -35,8 +35,9 @@ from instance import (
     token,
 )
 from relay import Relay
-from sql.clerk_objects import event, organization, user
-from tenantry import mirror, roles, starlette
+from sql.clerk_objects import START, deleted, event, membership, organization, user
+from sql.mirror import Mirror
+from tenantry import mirror, pool, roles, starlette
 from tenantry.context import current_tenant
 from tenantry.database import connect, run
 from tenantry.errors import (
@@ -360,6 +361,30 @@ async def test_a_database_that_hangs_is_a_503_before_svix_gives_up(
         assert code_of(answer) == (503, "database_unavailable")
     await world.tenancy._inbox.drain()
     assert (await world.post(event("user.created", user()), "msg_1")).json()["outcome"] == "duplicate"
+
+
+@pytest.mark.attack(96)
+async def test_who_holds_deliveries_up_is_in_the_log_and_their_retries_are_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(starlette, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(pool, "_NOTED_SECONDS", 0.1)
+    await world.post(event("organizationMembership.created", membership()), "msg_1")
+    left = event("organizationMembership.deleted", deleted("organization_membership", "orgmem_1"))  # merges alone
+    behind = event("user.created", user("user_2"))
+    with world.database.connect(autocommit=False, application_name="psql") as somebody:
+        Mirror(somebody).merge_page("users", [user("user_3")], START)
+        assert code_of(await world.post(left, "msg_2")) == (503, "database_unavailable")
+        await until(lambda: waiting_calls(world) == 1)
+        answer = await world.post(behind, "msg_3")
+        assert code_of(answer) == (503, "database_unavailable")
+        assert answer.headers["retry-after"]
+        holder = f"session {somebody.info.backend_pid} (psql, {world.database.app})"
+        await until(lambda: caplog.text.count(holder) == 2)  # of both, though the second waits for the first
+    await world.tenancy._inbox.drain()
+    for told, message_id in ((left, "msg_2"), (behind, "msg_3")):
+        assert (await world.post(told, message_id)).status_code == 200
+    assert stored(world) == {"msg_1": "applied", "msg_2": "applied", "msg_3": "applied"}
 
 
 @pytest.mark.attack(96)

@@ -8,8 +8,9 @@ there stand for whatever another client prepared under it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -26,8 +27,25 @@ if TYPE_CHECKING:
     from tenantry.mirror import Call, Outcome
     from tenantry.webhooks import Delivery
 
+log = logging.getLogger("tenantry")
+
 TIMEOUT_SECONDS = 10
 SIZE = 4
+_NOTED_SECONDS = 3  # a call that takes longer waits for somebody, most likely
+
+# The sessions that calls of this login wait for, and that wait for nobody themselves.
+_HOLDERS = """
+with recursive waiting as materialized (
+  select a.pid from pg_stat_activity as a
+  where a.datname = current_database() and a.usename = current_user
+    and a.application_name = 'tenantry' and a.wait_event_type = 'Lock'
+), held(pid) as (
+  select pid from waiting union select unnest(pg_blocking_pids(held.pid)) from held
+)
+select h.pid, a.application_name, a.usename::text
+from held as h join pg_stat_activity as a on a.pid = h.pid
+where h.pid not in (select pid from waiting) and pg_blocking_pids(h.pid) = '{}'
+"""
 
 # What asyncpg raises where the server is away, or refuses.
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -88,11 +106,26 @@ class Pool:
             async with asyncio.timeout(self._timeout):  # asyncpg's own makes a task of every acquisition
                 connection = await self._pool.acquire()
             try:
-                return str(await connection.fetchval(call.dollar, *call.arguments))
+                with self._noting_holders():
+                    return str(await connection.fetchval(call.dollar, *call.arguments))
             finally:
                 await self._pool.release(connection, timeout=self._timeout)
         except FAILURES as error:
             raise mirror.read_error(error) or _explain(error) from None
+
+    @contextmanager
+    def _noting_holders(self) -> Iterator[None]:
+        """Has the log say for whom a call waits that takes long: once it is given up, nobody can tell any more."""
+        looking: list[asyncio.Task[None]] = []
+        timer = asyncio.get_running_loop().call_later(
+            _NOTED_SECONDS, lambda: looking.append(asyncio.create_task(_note_holders(self._url)))
+        )
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for task in looking:
+                task.cancel()
 
     @asynccontextmanager
     async def hold(self, call: Call) -> AsyncIterator[str]:
@@ -145,6 +178,24 @@ class Pool:
                 raise
             await self.run(scope.provision)
             return scope.admit(await self.run(entry))
+
+
+async def _note_holders(url: str) -> None:
+    """Over a connection of its own: those of the pool may all be waiting."""
+    with suppress(*FAILURES):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            connection = await asyncpg.connect(url, statement_cache_size=0)
+            try:
+                while not (holders := await connection.fetch(_HOLDERS)):  # noqa: ASYNC110  nobody tells of it
+                    await asyncio.sleep(_NOTED_SECONDS)
+            finally:
+                await connection.close(timeout=_NOTED_SECONDS)
+        for pid, program, login in holders:
+            log.warning(
+                "a call waits for what session %s (%s, %s) holds. "
+                "Next: end its transaction there, or select pg_terminate_backend(%s)",
+                *(pid, program, login, pid),
+            )
 
 
 def _not_open() -> DatabaseUnavailable:

@@ -8,11 +8,12 @@ import pytest
 
 from adopt import worlds
 from adopt.comparing import go_back_and_forth, state
-from adopt.worlds import USERS, World, decide, schema_of, sql
+from adopt.worlds import USERS, World, decide, personal_tenant, schema_of, sql
 from databases import APP, OWNER, SUPERUSER, Database
 from sql.tenants import Connection, read, rows, run
 from tenantry.adopt import ownership
 from tenantry.adopt.plan import Decision, Plan, Rows, Source
+from tenantry.adopt.step import Phase
 
 
 def proposed(database: Database, rows: Rows | None = None, *decisions: Decision) -> World:
@@ -177,6 +178,54 @@ def test_a_circle_of_references_is_moved(database: Database) -> None:
     )
     world.apply("contract")
     assert world.findings() == []
+
+
+ASKED_AT_THE_END = "deferrable initially deferred"
+NAMES = ("articles", "comments", "replies")
+
+
+@pytest.mark.parametrize("phase", ["backfill", "constrain"])
+@pytest.mark.parametrize("rest", ["", "org_rest"])
+def test_where_foreign_keys_are_asked_at_the_end_rows_may_come_before_what_they_refer_to(
+    database: Database, rest: str, phase: Phase
+) -> None:
+    worlds.mirror_users(database, ["user_1", "user_2", "user_3"])
+    worlds.mirror_organizations(database, ["org_rest"])
+    sql(
+        database,
+        "create table users (id integer primary key, clerk_id text unique)",
+        "insert into users values (1, 'user_1'), (2, 'user_2')",
+        f"create table articles (id integer primary key, author_id integer references users {ASKED_AT_THE_END})",
+        f"create table comments (id integer primary key, article_id integer references articles {ASKED_AT_THE_END})",
+        "create table replies (id integer primary key, comment_id integer references comments)",
+        *(f"insert into {name} select n, 1 + n % 2 from generate_series(1, 20) n" for name in NAMES),
+        f"grant insert on users, articles, comments, replies to {APP}",
+    )
+    world = proposed(database, Rows(rest=rest))
+    world.apply(phase)
+    with database.connect(APP) as app, app.transaction():
+        run(app, "insert into comments values (100, 100)", "insert into replies values (100, 100)")
+        run(app, "insert into articles values (100, 1)")
+    with database.connect(APP) as app, app.transaction():
+        run(app, "insert into comments values (101, 101)", "insert into replies values (101, 101)")
+        run(app, "insert into articles values (101, 3)", "insert into users values (3, 'user_3')")
+    found = {(kind, table) for kind, table, _ in world.findings(still=False)}
+    assert {("waiting", "public.comments"), ("waiting", "public.replies")} <= found
+    assert found <= {("crossing", "public.comments"), *(("waiting", f"public.{name}") for name in NAMES)}
+    world.apply(phase)
+    assert world.findings(still=False) == []
+    assert world.apply(phase).done == []
+    expected = sorted(personal_tenant(database, f"user_{n}") for n in (1, 3))
+    with database.connect(SUPERUSER) as superuser:
+        for name in NAMES:
+            assert rows(superuser, f"select tenant_id::text from {name} where id > 99") == expected, name
+    world.undo()
+    go_back_and_forth(world)
+    with database.connect(OWNER) as owner:
+        key = read(
+            owner, "select pg_get_constraintdef(oid) from pg_constraint where conname = 'comments_article_id_fkey'"
+        )
+    assert key == f"FOREIGN KEY (tenant_id, article_id) REFERENCES articles(tenant_id, id) {ASKED_AT_THE_END.upper()}"
 
 
 def test_two_hundred_tables_are_moved(database: Database) -> None:

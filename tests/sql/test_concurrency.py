@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from databases import SUPERUSER, Database
-from sql.clerk_objects import START, Clerk, deleted, event, membership, organization, user
+from sql.clerk_objects import INSTANCE, START, Clerk, deleted, event, membership, organization, user
 from sql.mirror import Mirror
 
 CONNECTIONS = 16
@@ -383,6 +383,58 @@ def test_first_sights_of_an_instance_at_once_bind_it_once(database: Database, mi
         outcomes = list(pool.map(work, range(8)))
     bound = mirror.one("select instance_id from tenantry.clerk_instance")
     assert outcomes == ["applied" if bound == f"ins_{number % 2}" else "refused" for number in range(8)]
+
+
+def provision(app: Mirror, instance_id: str | None = None) -> None:
+    now = app.one("select extract(epoch from now())::bigint")
+    times = {"issued_at": now, "expires_at": now + 60}
+    app.provision({"user_id": "user_2", "org_id": "org_1", "instance_id": instance_id} | times)
+
+
+def tell_of_no_instance(app: Mirror) -> None:
+    told = event("organizationMembership.created", membership())
+    app.deliver({name: value for name, value in told.items() if name != "instance_id"})
+
+
+FIRST_SIGHTS: dict[str, tuple[Act, Act]] = {
+    "a token without an instance, a webhook": (provision, tell(JOINS)),
+    "a token without an instance, a page": (
+        provision,
+        lambda app: app.merge_page("memberships", [membership()], START),
+    ),
+    "a token, a webhook without an instance": (lambda app: provision(app, INSTANCE), tell_of_no_instance),
+}
+
+
+def see_at_once(database: Database, mirror: Mirror, first: Act, second: Act) -> None:
+    """In a database bound to no instance yet, `second` begins while `first` is under way."""
+    go = threading.Event()
+    go.set()
+    with database.connect(autocommit=False) as connection:
+        first(Mirror(connection))
+        beside = UnderWay(database, second, go)
+        beside.settle(mirror)
+        connection.commit()
+        beside.finish()
+
+
+@pytest.mark.parametrize("name", FIRST_SIGHTS)
+def test_who_names_no_instance_at_its_first_sight_agrees_with_who_does_on_the_tenants_id(
+    database: Database, mirror: Mirror, name: str
+) -> None:
+    see_at_once(database, mirror, *FIRST_SIGHTS[name])
+    assert mirror.state().members.keys() == {("org_1", "user_1")}
+
+
+def test_if_first_sights_did_not_wait_for_each_other_one_would_refer_to_no_tenant(
+    database: Database, mirror: Mirror
+) -> None:
+    source = mirror.one("select pg_get_functiondef('tenantry.bind_instance'::regproc)")
+    waiting = "perform pg_advisory_xact_lock(hashtext('tenantry.instance'), 0);"
+    assert waiting in source
+    mirror.run(source.replace(waiting, ""))
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        see_at_once(database, mirror, *FIRST_SIGHTS["a token without an instance, a webhook"])
 
 
 def test_provisioning_does_not_wait_for_a_webhook_of_the_known_organization(database: Database, mirror: Mirror) -> None:

@@ -108,6 +108,11 @@ class Reference:
     comment: str = ""
     enforced: bool = True
 
+    @property
+    def loose(self) -> bool:
+        """Whether rows may be there before what they refer to: nobody asks, or not before the transaction's end."""
+        return not self.enforced or bool(self.deferrable)
+
     def joins(self, row: str, above: str, equal: str = "=") -> str:
         """In SQL: whether `row` refers to the row `above`."""
         pairs = zip(self.columns, self.target_columns, strict=True)

@@ -154,10 +154,12 @@ class Keys:
     # foreign keys
 
     def composites(self) -> Iterator[tuple[Reference, bool]]:
-        """The foreign keys that get a successor with the tenant, and whether the rows got their tenant along it."""
+        """The foreign keys that get a successor with the tenant, and whether each row has had its tenant along it since
+        it is there: not where it may come before what it refers to."""
         for reference in self.table.references:
             if self.is_composed(reference):
                 own = self.decision.tenant == "reference" and self.decision.column == reference.columns
+                own = own and not reference.loose
                 yield reference, own
 
     def is_composed(self, reference: Reference) -> bool:

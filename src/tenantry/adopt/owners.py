@@ -156,10 +156,10 @@ end"""
 
 
 def _may_be_named_before(plan: Plan, schema: Schema, source: Source) -> bool:
-    """Whether rows may name who comes only later, as nothing enforces the reference: until then the rest has them."""
+    """Whether rows may name who comes only later: until then the rest has them."""
     naming = [each for each in plan.owned if each.tenant == "owner" and plan.source(schema, each) == source]
     references = [reference_of(schema, decision) for decision in naming]
-    return any(reference is not None and not reference.enforced for reference in references)
+    return any(reference is not None and reference.loose for reference in references)
 
 
 def _former(former: str, left: str, now: str) -> str:

@@ -7,7 +7,8 @@ Theory of operation.
   column stays null.
 - backfill: the rows of before, by ranges of the table's pages, parents first.
 - constrain: the tenant's foreign key, indexes led by the tenant, and composite foreign keys along the way that rows
-  got their tenant; then what an app of tenants needs in order to run. None of it can fail an app that knows of none.
+  got their tenant, save deferrable ones; then what an app of tenants needs in order to run. None of it can fail an app
+  that knows of none.
 - isolate: what can, once the app sets a tenant: NOT NULL, the other composite keys, row level security.
 - contract: the triggers go, and so do the keys and indexes that have a successor, whose names the successors take.
 

@@ -203,7 +203,7 @@ class Transition:
         to_do = f"t.{column} is null"
         if self.decision.tenant == "owner":
             to_do = f"({to_do} or t.{column} = any (m.former))"
-        elif self._follows_unenforced():
+        elif self._follows_loosely():
             to_do = f"({to_do} or {self._is_late()})"
         of_nobody = f"t.{column} is null and {rest} is not null"
         return self._batches(
@@ -214,7 +214,7 @@ class Transition:
         )
 
     def _is_late(self, row: str = "t", above: str = "p") -> str:
-        """In SQL: whether a row was given to the rest before what it refers to came, which nothing enforces."""
+        """In SQL: whether a row was given to the rest before what it refers to came."""
         column, theirs = f"{row}.{self.column.name}", f"{above}.{self._parent()[1].column.name}"
         return f"{column} = {owners.rest(self.column.key)} and {theirs} <> {column}"
 
@@ -251,7 +251,7 @@ class Transition:
         none = f"from {self.table.name} as t where t.{self.column.name} is null"
         of_owner = f"exists (select {none} and exists (select{source} where true{on}))"
         late = ""
-        if self._follows_unenforced():
+        if self._follows_loosely():
             reference, _ = self._parent()
             joined = f"{self.table.name} as t join {reference.target} as p on {reference.joins('t', 'p')}"
             late = f" or exists (select from {joined} where {self._is_late()})"
@@ -265,7 +265,7 @@ class Transition:
             reference, parent = each._parent()
             on = reference.joins(f"t{above}", f"t{above + 1}")
             joins.append(f"join {reference.target} as t{above + 1} on {on}")
-            late += [each._is_late(f"t{above}", f"t{above + 1}")] if each._follows_unenforced() else []
+            late += [each._is_late(f"t{above}", f"t{above + 1}")] if each._follows_loosely() else []
             each, above = parent, above + 1
         if each.decision.tenant != "owner":
             return None
@@ -296,7 +296,7 @@ class Transition:
         for reference, own in self.keys.composites():
             if own:
                 yield from self.keys.compose(reference, self._settle())
-        if self.column.is_new and self._follows_unenforced():
+        if self.column.is_new and self._follows_loosely():
             yield self._settle()
 
     # isolate
@@ -366,9 +366,9 @@ class Transition:
             self.leaves,
         )
 
-    def _follows_unenforced(self) -> bool:
+    def _follows_loosely(self) -> bool:
         reference = reference_of(self.schema, self.decision) if self.decision.tenant == "reference" else None
-        return reference is not None and not reference.enforced
+        return reference is not None and reference.loose
 
     def _reason_for_none(self) -> str:
         if not self.decision.refers_to:

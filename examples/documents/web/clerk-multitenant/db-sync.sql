@@ -668,17 +668,18 @@ end
 $$;
 
 -- Binds the database to a Clerk instance at first sight, and refuses (TY018) whatever names another.
--- Locks: the one row of clerk_instance, only when it is made.
+-- Locks: until it is bound, one transaction after the other, whether or not it names an instance: tenants' ids are
+-- derived from it, so of two beside each other one would refer to a tenant by an id that the other one's row has not.
 create or replace function tenantry.bind_instance(claimed text)
 returns void language plpgsql as $$
 declare
   bound text := tenantry.bound_instance();
 begin
-  if claimed is null then
-    return;
-  end if;
   if bound is null then
-    insert into tenantry.clerk_instance (instance_id) values (claimed) on conflict do nothing;
+    perform pg_advisory_xact_lock(hashtext('tenantry.instance'), 0);
+    if claimed is not null then
+      insert into tenantry.clerk_instance (instance_id) values (claimed) on conflict do nothing;
+    end if;
     bound := tenantry.bound_instance();
   end if;
   if bound <> claimed then
@@ -3787,7 +3788,7 @@ begin
   letter.instance_id := tenantry.clerk_text(event, 'instance_id');
   letter.occurred_at := coalesce(
     tenantry.clerk_time(event -> 'timestamp'), tenantry.clerk_time(delivery -> 'sent_at'), clock_timestamp());
-  if letter.instance_id is distinct from bound then
+  if bound is null or letter.instance_id <> bound then
     perform tenantry.bind_instance(letter.instance_id);
   end if;
   if letter.type is null then
@@ -5904,7 +5905,7 @@ begin
 end
 $$;
 
-comment on table tenantry.migrations is 'functions 0.1.0 d979cbbfd71de005f145658aa9473f33610b58e57fc18ebd0ccf0f6b92e5a1a5';
+comment on table tenantry.migrations is 'functions 0.1.0 b53198f1b3309b7279e28078b7f54dd05fcf804c78a49413d9aeb8f29b93449f';
 reset role;
 set local check_function_bodies = on;
 commit;

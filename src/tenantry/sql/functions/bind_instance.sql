@@ -1,15 +1,16 @@
 -- Binds the database to a Clerk instance at first sight, and refuses (TY018) whatever names another.
--- Locks: the one row of clerk_instance, only when it is made.
+-- Locks: until it is bound, one transaction after the other, whether or not it names an instance: tenants' ids are
+-- derived from it, so of two beside each other one would refer to a tenant by an id that the other one's row has not.
 create or replace function tenantry.bind_instance(claimed text)
 returns void language plpgsql as $$
 declare
   bound text := tenantry.bound_instance();
 begin
-  if claimed is null then
-    return;
-  end if;
   if bound is null then
-    insert into tenantry.clerk_instance (instance_id) values (claimed) on conflict do nothing;
+    perform pg_advisory_xact_lock(hashtext('tenantry.instance'), 0);
+    if claimed is not null then
+      insert into tenantry.clerk_instance (instance_id) values (claimed) on conflict do nothing;
+    end if;
     bound := tenantry.bound_instance();
   end if;
   if bound <> claimed then

@@ -19,7 +19,7 @@ begin
   letter.instance_id := tenantry.clerk_text(event, 'instance_id');
   letter.occurred_at := coalesce(
     tenantry.clerk_time(event -> 'timestamp'), tenantry.clerk_time(delivery -> 'sent_at'), clock_timestamp());
-  if letter.instance_id is distinct from bound then
+  if bound is null or letter.instance_id <> bound then
     perform tenantry.bind_instance(letter.instance_id);
   end if;
   if letter.type is null then
