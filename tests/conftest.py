@@ -20,11 +20,16 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from databases import APP, OWNER, SUPERUSER, VERSIONS, Database, Server, start_server
 from tenantry.errors import ConfigurationError
 
 TEMPLATE = "tenantry_template"
+
+# A property fails for what is wrong, never for a busy machine: Hypothesis would else give each example 200 ms.
+settings.register_profile("unhurried", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
