@@ -24,6 +24,6 @@ def test_data_of_another_release_is_named_with_what_to_do(open_tmp_path: Path, m
         pass
     with PostgresServer(folder) as server, connect(server.dsn(DATABASE)) as connection:
         connection.execute(AN_OLDER_ONE)
-    with pytest.raises(SchemaError, match="(?s)of another release.*followers.*Delete that folder.* --data") as caught:
+    with pytest.raises(SchemaError, match=r"(?s)of another release.*followers.*Delete that folder.* --data") as caught:
         open_database(folder).__enter__()
     assert str(folder.parent) in caught.value.message

@@ -186,6 +186,7 @@ def test_a_failing_migration_ends_the_run(project: Path, command: str) -> None:
         code, printed = run.finish()
     assert code == 2
     assert f"The migration command '{command}'" in printed
+    assert ("TENANTRY_MIGRATION_URL" in printed) == (command == "false")
     assert "Traceback" not in printed
 
 
