@@ -20,12 +20,17 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from databases import ANY, APP, OWNER, SUPERUSER, SUPPORTED, VERSIONS, Database, Server, start_server
 from tenantry.dev.binaries import find_binaries
 from tenantry.errors import ConfigurationError
 
 TEMPLATE = "tenantry_template"
+
+# A property fails for what is wrong, never for a busy machine: Hypothesis would else give each example 200 ms.
+settings.register_profile("unhurried", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -46,10 +46,15 @@ def tenants(database: Database, *arguments: str) -> Result:
 def test_tenants_are_listed_with_their_members_and_their_end(world: World) -> None:
     both = tenants(world.database, "list").stdout.splitlines()
     assert both[0].startswith(f"{world.a.org_id}  {world.a.id}  Name of {world.a.org_id}  0 members  ended ")
-    assert both[1] == f"{world.b.org_id}  {world.b.id}  Name of {world.b.org_id}  1 members"
+    assert both[1] == f"{world.b.org_id}  {world.b.id}  Name of {world.b.org_id}  1 member"
     assert tenants(world.database, "list", "--live").stdout.splitlines() == both[1:]
     [told] = tenants(world.database, "list", "--deleted", "--json").stdout.splitlines()
     assert json.loads(told)["org_id"] == world.a.org_id
+
+
+def test_a_list_of_nobody_says_so(database: Database) -> None:
+    assert tenants(database, "list", "--deleted").stdout == "No such tenant.\n"
+    assert tenants(database, "list", "--deleted", "--json").stdout == ""
 
 
 def test_an_export_says_what_it_wrote(world: World, tmp_path: Path) -> None:

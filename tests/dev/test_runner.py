@@ -125,8 +125,9 @@ def test_what_the_demo_proposes_works_as_it_is_printed(project: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGKILL, -9)]
 )
-def test_no_process_is_left_behind(project: Path, number: signal.Signals, code: int) -> None:
-    with running(project, "--app", "an_app:app") as run:
+@pytest.mark.parametrize("reload", ["--reload", "--no-reload"])
+def test_no_process_is_left_behind(project: Path, number: signal.Signals, code: int, reload: str) -> None:
+    with running(project, "--app", "an_app:app", reload) as run:
         run.read_until(UP)
         everyone = run.everyone()
         assert len(everyone) > 1
@@ -186,6 +187,7 @@ def test_a_failing_migration_ends_the_run(project: Path, command: str) -> None:
         code, printed = run.finish()
     assert code == 2
     assert f"The migration command '{command}'" in printed
+    assert ("TENANTRY_MIGRATION_URL" in printed) == (command == "false")
     assert "Traceback" not in printed
 
 

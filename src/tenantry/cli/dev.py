@@ -34,6 +34,9 @@ def dev(
         str | None,
         typer.Option(metavar="COMMAND", help='Run before the app, as the tables\' owner: "alembic upgrade head".'),
     ] = None,
+    reload: Annotated[
+        bool, typer.Option(help="Start your app again when a .py or .toml file of its folder changes.")
+    ] = True,
 ) -> None:
     """Run PostgreSQL, the Clerk emulator and your app together. Ctrl-C stops everything.
 
@@ -56,5 +59,6 @@ def dev(
             data=data,
             seed_file=seed_file,
             migrate=migrate,
+            reload=reload,
         )
     )

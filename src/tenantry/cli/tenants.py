@@ -41,6 +41,8 @@ def list_(
             page = mirror.decode(run(connection, mirror.list_tenants(options)))
             for one in page:
                 typer.echo(json.dumps(one) if as_json else _line(one))
+            if not page and "after" not in options and not as_json:
+                typer.echo("No such tenant.")
             if len(page) < _PAGE:
                 return
             options["after"] = page[-1]["org_id"] or page[-1]["user_id"]
@@ -132,7 +134,8 @@ def _print_progress(quiet: bool, table: str, rows: int) -> None:
 
 
 def _line(one: dict[str, Any]) -> str:
-    words = [one["org_id"] or one["user_id"], one["id"], one["name"] or "(no name)", f"{one['members']:,} members"]
+    members = "1 member" if one["members"] == 1 else f"{one['members']:,} members"
+    words = [one["org_id"] or one["user_id"], one["id"], one["name"] or "(no name)", members]
     for state in ("purged", "ended"):
         if at := one[f"{state}_at"]:
             words.append(f"{state} {at[:10]}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tenantry.database import connect, read_url
 from tenantry.dev.postgres import PostgresServer
+from tenantry.errors import SchemaError
 
 DATABASE = "app"
 APP = "app"  # what the app logs in as; isolation holds for it without exception
@@ -64,5 +65,13 @@ def _create(server: PostgresServer) -> None:
         if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
             names = sql.Identifier(DATABASE), sql.Identifier(OWNER)
             connection.execute(sql.SQL("create database {} owner {}").format(*names))
-    with connect(server.dsn(DATABASE)) as connection:
-        schema.install(connection, app_roles=[APP, OWNER])
+    try:
+        with connect(server.dsn(DATABASE)) as connection:
+            schema.install(connection, app_roles=[APP, OWNER])
+    except SchemaError as error:
+        folder = server.data_dir.parent
+        raise SchemaError(
+            f"The data in {folder} is of another release of Tenantry.",
+            detail=f"{error.message}\n{error.detail or ''}".strip(),
+            hint="Delete that folder, with the rows that your app has in it, or name a new one with --data.",
+        ) from None

@@ -1,7 +1,8 @@
 """Runs a development environment: database, emulator, migrations and app, in this order and stopped in reverse.
 
-One process, and PostgreSQL as its child. The app runs on the main thread, where its signals arrive; the emulator on a
-thread of its own, so that an app that waits for it while importing gets an answer.
+PostgreSQL is a child of this process, and so is the app, which starts again when its files change. Without `--reload`
+the app runs here, on the main thread, where its signals arrive. The emulator has a thread of its own, so that an app
+that waits for it while importing gets an answer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +27,7 @@ from tenantry.dev.child import die_with_parent
 from tenantry.dev.emulator import LocalClerk, open_emulator
 from tenantry.dev.feed import following
 from tenantry.dev.local_database import LocalDatabase, open_database
+from tenantry.dev.reloading import serve_reloading
 from tenantry.dev.screen import Screen, Summary
 from tenantry.dev.serving import address_of, claim_port, load_app, serve
 from tenantry.errors import ConfigurationError
@@ -46,6 +49,7 @@ class Options:
     data: Path
     seed_file: Path | None
     migrate: str | None
+    reload: bool
 
 
 def run(options: Options) -> None:
@@ -74,15 +78,20 @@ def run(options: Options) -> None:
             os.chdir(options.app_dir)
             if options.migrate:
                 migrate(options.migrate)
-            apply_roles(postgres.owner_url)
-            app = load_app(options.app, options.app_dir) if options.app else _load_demo()
 
             def announce() -> None:
                 screen.show(_summarize(options, app_url, postgres, clerk))
                 stack.enter_context(following(postgres.app_url, screen))
                 clerk.release_webhooks()
 
-            serve(app, app_socket, announce)
+            prepare = partial(apply_roles, postgres.owner_url)
+            if options.app and options.reload:
+                serve_reloading(
+                    options.app, options.app_dir, app_socket, prepare=prepare, on_ready=announce, screen=screen
+                )
+            else:
+                prepare()
+                serve(load_app(options.app, options.app_dir) if options.app else _load_demo(), app_socket, announce)
     except KeyboardInterrupt:
         screen.say("\nStopped.")
 
@@ -103,7 +112,10 @@ def migrate(command: str) -> None:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"The migration command '{command}' cannot be run: {error}") from None
     if ended.returncode != 0:
-        raise ConfigurationError(f"The migration command '{command}' failed with exit code {ended.returncode}.")
+        raise ConfigurationError(
+            f"The migration command '{command}' failed with exit code {ended.returncode}.",
+            hint="Does it connect to TENANTRY_MIGRATION_URL? DATABASE_URL has the app's login, which makes no tables.",
+        )
 
 
 def apply_roles(database_url: str) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tenantry import __version__
+from tenantry.errors import TenantryError
 from tenantry.terminal import change_line, printable
 
 PEOPLE_SHOWN = 12
@@ -69,6 +70,11 @@ class Screen:
 
     def say(self, sentence: str) -> None:
         self._console.print(Text(sentence, style="dim"))
+
+    def complain(self, error: TenantryError) -> None:
+        """It may quote what was read, and a detail may have lines."""
+        for number, line in enumerate(str(error).splitlines()):
+            self._console.print(Text(printable(line), style="none" if number else "red"))
 
     def _heading(self, title: str) -> None:
         self._console.print(Text(f"\n{title}", style="bold"))

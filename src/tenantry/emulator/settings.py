@@ -13,6 +13,7 @@ class Settings:
     Roles are named by key, as the Backend API shows them.
     """
 
+    application_name: str = "Tenantry"  # "Sign in to …"
     enabled: bool = True
     slugs: bool = False
     membership_required: bool = True

@@ -159,7 +159,12 @@ def test_the_environment_follows_the_settings(open_site: SiteMaker) -> None:
     usual = open_site().browser().answer("GET", "/environment")
     assert usual["organization_settings"]["force_organization_selection"] is True
     assert usual["auth_config"]["single_session_mode"] is True
-    changed = open_site(enabled=False, slugs=True, single_session=False).browser().answer("PATCH", "/environment")
+    changed = (
+        open_site(enabled=False, slugs=True, single_session=False, application_name="Shop")
+        .browser()
+        .answer("PATCH", "/environment")
+    )
+    assert changed["display_config"]["application_name"] == "Shop"
     assert changed["organization_settings"]["enabled"] is False
     assert changed["organization_settings"]["force_organization_selection"] is False
     assert changed["organization_settings"]["slug"] == {"disabled": False}

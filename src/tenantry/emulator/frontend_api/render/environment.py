@@ -16,7 +16,6 @@ from tenantry.emulator.store.users import PASSWORD_MAX, PASSWORD_MIN
 
 Json = dict[str, Any]
 
-APPLICATION_NAME = "Tenantry"
 _OFF: Json = {
     "enabled": False,
     "required": False,
@@ -39,7 +38,7 @@ def environment(state: State, instance_id: str, origin: str) -> Json:
     """`origin` is the page's: every URL in it leads there."""
     return {
         "auth_config": _auth_config(state, instance_id),
-        "display_config": _display_config(instance_id, origin),
+        "display_config": _display_config(state, instance_id, origin),
         "user_settings": _user_settings(state),
         "organization_settings": _organization_settings(state),
         "fraud_settings": {"object": "fraud_settings", "native": {"device_attestation_mode": "disabled"}},
@@ -84,7 +83,7 @@ def _auth_config(state: State, instance_id: str) -> Json:
     }
 
 
-def _display_config(instance_id: str, origin: str) -> Json:
+def _display_config(state: State, instance_id: str, origin: str) -> Json:
     pages = {
         "home_url": "",
         "sign_in_url": "/sign-in",
@@ -113,7 +112,7 @@ def _display_config(instance_id: str, origin: str) -> Json:
         "object": "display_config",
         "id": instance_id,
         "instance_environment_type": "development",
-        "application_name": APPLICATION_NAME,
+        "application_name": state.settings.application_name,
         "theme": {},
         "preferred_sign_in_strategy": "password",
         "branded": False,
