@@ -56,7 +56,7 @@ function active({ client, session, organization } = Clerk) {
 /** While Clerk goes to another page it has no session; a token that comes then has it tell that nobody is signed in. */
 function isStillSignedIn(/** @type {any} */ client) {
   const isActive = (/** @type {any} */ { id, status }) => id === client.lastActiveSessionId && status === "active";
-  return Boolean(readCookie()) && client.sessions.some(isActive);
+  return Boolean(readCookie() && client?.sessions.some(isActive));
 }
 
 const key = (/** @type {Who} */ who) => `${who.userId} ${who.organizationId}`;
