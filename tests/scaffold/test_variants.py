@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.nextjs_app import API, DATABASE, read_section, write_files
 from scaffold.node import SETS, Failed, furnish, run
 from tenantry import roles
 from tenantry.scaffold import nextjs_generated, nextjs_suite
@@ -67,7 +68,7 @@ pytestmark = pytest.mark.requires("node", "npm")
 
 @pytest.fixture(scope="module", params=SETS)
 def laid_out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a set's packages and a folder for each variant, as an app would have it."""
+    """A project with a set's packages and a folder for each variant, as an app would have it: with the page's files."""
     name: str = request.param
     project = furnish(tmp_path_factory.mktemp(name) / name, name)
     shutil.copy(TREE / "tsconfig.json", project)
@@ -77,6 +78,8 @@ def laid_out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             target = project / variant / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
+    for variant, title in (("pg", DATABASE), ("api", API)):
+        write_files(project / variant, read_section(title).files)
     shutil.copytree(client, project / "prisma" / "generated" / "prisma")
     config = LINT.get(next_of(name))
     if config is not None:

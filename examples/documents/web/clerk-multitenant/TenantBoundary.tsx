@@ -35,7 +35,7 @@ export async function TenantBoundary({ org, fallback = null, otherwise, children
   if (org !== undefined && org !== orgId && org !== orgSlug) {
     if (!(await isPageLoad())) return <TurnTo org={org} otherwise={otherwise} />;
     if (otherwise === undefined) notFound();
-    return otherwise;
+    return <>{otherwise}</>; // an element: React 18's types take no component that promises any other node
   }
   const tenant = { userId, orgId: orgId ?? "", orgSlug, role, permissions };
   return (
