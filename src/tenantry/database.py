@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tenantry.mirror import Call
 
 CONNECT_SECONDS = 10
+NOT_THIS_RELEASE = "The tenantry schema is not installed here, or is of another release."
+REFUSED = "The database refused the command."
 
 
 @contextmanager
@@ -51,9 +53,7 @@ def explain(error: psycopg.Error) -> TenantryError:
     said = error.diag
     message = said.message_primary or str(error).strip()
     if error.sqlstate in ("3F000", "42P01", "42883") and "tenantry" in message:
-        return SchemaError(
-            "The tenantry schema is not installed here, or is of another release.", hint="Run `tenantry db migrate`."
-        )
+        return SchemaError(NOT_THIS_RELEASE, hint="Run `tenantry db migrate`.")
     if error.sqlstate == "42501" and re.search(r"tenantry|_v\d+$", message):  # a function is named without its schema
         return SchemaError(
             "This login may not use the tenantry schema.",
@@ -63,7 +63,7 @@ def explain(error: psycopg.Error) -> TenantryError:
     if isinstance(error, psycopg.OperationalError):
         hint = said.message_hint or "Is it running, and is the URL right?"
         return DatabaseUnavailable("The database could not be reached.", detail=message, hint=hint)
-    return SchemaError("The database refused the command.", detail=message, hint=said.message_hint)
+    return SchemaError(REFUSED, detail=message, hint=said.message_hint)
 
 
 def read_url(url: str | None) -> dict[str, Any]:

@@ -116,7 +116,7 @@ async def _leave(page: Page) -> None:
         try:
             await page.goto("about:blank")
         except Error as error:
-            if "interrupted by another navigation" not in error.message:
+            if not any(text in error.message for text in ("interrupted by another navigation", "net::ERR_ABORTED")):
                 raise
         else:
             return

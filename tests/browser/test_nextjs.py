@@ -392,6 +392,7 @@ async def test_another_organizations_pages_do_not_exist(tab: Tab, web: Web, path
     assert "Plans of Globex" not in await answer.text()
     await expect(tab.page.get_by_role("heading", name="There is no such page.")).to_be_visible()
     assert zoe.email not in await tab.page.content()
+    await tab.page.locator(USER_BUTTON).wait_for()  # or Clerk's script, left while it loads, notes nobody's sign-in
     again = await tab.page.goto(web.url + there)  # while Clerk's guard against loops keeps it from looking
     assert again is not None
     assert again.status == 404

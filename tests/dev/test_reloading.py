@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
+import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -152,6 +156,35 @@ def test_an_app_that_does_not_end_is_killed(
             assert is_alive(app.pid)
         assert not is_alive(app.pid)
     assert "is killed" in capsys.readouterr().out
+
+
+@ON_LINUX
+def test_ctrl_c_ends_a_run_that_a_script_started_in_the_background(project: Path) -> None:
+    with ExitStack() as stack:
+        former = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a shell's `&` leaves to what it starts
+        try:
+            run = stack.enter_context(running(project, "--app", "an_app:app"))
+        finally:
+            signal.signal(signal.SIGINT, former)
+        run.read_until(UP)
+        os.killpg(run.process.pid, signal.SIGINT)
+        assert run.finish()[0] == 0
+
+
+@ON_LINUX
+def test_an_app_ends_with_who_started_it_though_nobody_heard_that_it_is_up(project: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with claim_port(0, 0, "--port") as claimed, theirs:
+        passed = (claimed.fileno(), theirs.fileno())
+        module = ("tenantry.dev.app_process", "an_app:app", str(project), *map(str, passed))
+        process = subprocess.Popen([sys.executable, "-P", "-m", *module], pass_fds=passed)
+    try:
+        with ours:
+            assert select.select([ours], [], [], 60)[0]
+        assert process.wait(20) in (0, 143, -signal.SIGTERM)
+    finally:
+        process.kill()
+        process.wait(20)
 
 
 def test_code_and_settings_are_watched(project: Path) -> None:

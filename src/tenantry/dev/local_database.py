@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenantry.database import connect, read_url
+from tenantry.database import NOT_THIS_RELEASE, REFUSED, connect, read_url
 from tenantry.dev.postgres import PostgresServer
 from tenantry.errors import SchemaError
 
@@ -69,6 +69,8 @@ def _create(server: PostgresServer) -> None:
         with connect(server.dsn(DATABASE)) as connection:
             schema.install(connection, app_roles=[APP, OWNER])
     except SchemaError as error:
+        if error.message not in (NOT_THIS_RELEASE, REFUSED):
+            raise
         folder = server.data_dir.parent
         raise SchemaError(
             f"The data in {folder} is of another release of Tenantry.",

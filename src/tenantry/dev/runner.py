@@ -75,6 +75,8 @@ def run(options: Options) -> None:
                 )
             )
             os.environ.update(postgres.environment() | clerk.environment() | _parties(app_url))
+            if paths := os.environ.get("PYTHONPATH"):  # of where this began, also for what runs in the app's folder
+                os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
             os.chdir(options.app_dir)
             if options.migrate:
                 migrate(options.migrate)
@@ -129,7 +131,7 @@ def apply_roles(database_url: str) -> None:
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
     """SIGTERM unwinds like an exception, so that everything is stopped in order; a closed terminal counts as SIGTERM,
-    which the web server knows how to end on."""
+    which the web server knows how to end on. Ctrl-C does its work in a script's background job too."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -137,9 +139,10 @@ def ending_on_signals() -> Iterator[None]:
     def terminate(number: int, _: FrameType | None) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGHUP, terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

@@ -55,8 +55,8 @@ function active({ client, session, organization } = Clerk) {
 
 /** While Clerk goes to another page it has no session; a token that comes then has it tell that nobody is signed in. */
 function isStillSignedIn(/** @type {any} */ client) {
-  const isActive = (/** @type {any} */ { id, status }) => id === client.lastActiveSessionId && status === "active";
-  return Boolean(readCookie() && client?.sessions.some(isActive));
+  const last = client?.sessions.find((/** @type {any} */ { id }) => id === client.lastActiveSessionId);
+  return last?.status === "active" && last.user.id === shown.userId && Boolean(readCookie());
 }
 
 const key = (/** @type {Who} */ who) => `${who.userId} ${who.organizationId}`;

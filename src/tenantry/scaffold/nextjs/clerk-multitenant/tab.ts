@@ -47,8 +47,9 @@ export function activeIn(clerk: Clerk): Who | null {
 
 /** While Clerk goes to another page it has no session; a token that comes then has it tell that nobody is signed in. */
 function isStillSignedIn({ client }: Clerk): boolean {
-  const isActive = client?.sessions.some(({ id, status }) => id === client.lastActiveSessionId && status === "active");
-  return isActive === true && sessionsOf(document.cookie).length > 0;
+  const last = client?.sessions.find(({ id }) => id === client.lastActiveSessionId);
+  const isShown = shown === null || last?.user?.id === shown.who.userId; // the next page may be somebody else's
+  return last?.status === "active" && isShown && sessionsOf(document.cookie).length > 0;
 }
 
 /** From now on this tab shows `who`. Called again where a page comes back that React had kept. */
