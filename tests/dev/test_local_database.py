@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,25 +18,28 @@ comment on table tenantry.migrations is null;
 """
 
 
-def test_data_of_another_release_is_named_with_what_to_do(open_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    folder = open_tmp_path / ".tenantry" / "postgres"
+def reopen(folder: Path, statements: str) -> SchemaError:
+    """Why a run's data cannot be used again after these statements."""
     with open_database(folder):
         pass
     with PostgresServer(folder) as server, connect(server.dsn(DATABASE)) as connection:
-        connection.execute(AN_OLDER_ONE)
-    with pytest.raises(SchemaError, match=r"(?s)of another release.*followers.*Delete that folder.* --data") as caught:
-        open_database(folder).__enter__()
-    assert str(folder.parent) in caught.value.message
-
-
-def test_what_has_another_cause_is_not_to_be_deleted(open_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    folder = open_tmp_path / ".tenantry" / "postgres"
-    with open_database(folder):
+        connection.execute(statements)
+    with pytest.raises(SchemaError) as caught, open_database(folder):
         pass
-    with PostgresServer(folder) as server, connect(server.dsn(DATABASE)) as connection:
-        connection.execute("alter role app bypassrls")
-    with pytest.raises(SchemaError) as caught:
-        open_database(folder).__enter__()
-    assert "Delete" not in str(caught.value.hint)
+    return caught.value
+
+
+@pytest.fixture
+def folder(open_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    return open_tmp_path / ".tenantry" / "postgres"
+
+
+def test_data_of_another_release_is_named_with_what_to_do(folder: Path) -> None:
+    error = reopen(folder, AN_OLDER_ONE)
+    assert re.search(r"(?s)of another release.*followers.*Delete that folder.* --data", str(error))
+    assert str(folder.parent) in error.message
+
+
+def test_what_has_another_cause_is_not_to_be_deleted(folder: Path) -> None:
+    assert "Delete" not in str(reopen(folder, "alter role app bypassrls").hint)
